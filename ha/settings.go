@@ -1,0 +1,134 @@
+package ha
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Settings is one numbered revision of everything that an administrator enters. It is the same on both nodes; a pair of
+// master's and slave's values holds what is a node's own. Validate (settings_validate.go) is the one place where its rules stand.
+type Settings struct {
+	Revision  uint64    `json:"revision"`
+	SavedAt   time.Time `json:"saved_at"`
+	SavedBy   string    `json:"saved_by"`
+	General   General   `json:"general"`
+	Heartbeat Heartbeat `json:"heartbeat"`
+	// Replication holds the page Disk Replication.
+	Replication ReplicationSettings `json:"replication"`
+	Addresses   []VirtualAddress    `json:"addresses"`
+	Services    []ServiceSetting    `json:"services"`
+}
+
+// General is the page General.
+type General struct {
+	Active        bool       `json:"active"` // High Availability Active (A21)
+	MasterNode    NodeID     `json:"master_node"`
+	SlaveNode     NodeID     `json:"slave_node"`
+	MasterAddress netip.Addr `json:"master_address"` // primary secure LAN address (A22)
+	SlaveAddress  netip.Addr `json:"slave_address"`  // (A23)
+	Mode          Mode       `json:"mode"`
+	// References are the reference points on the secure LAN: IPv4 addresses that answer ping.
+	References []Reference `json:"references"`
+}
+
+// Reference is one reference point.
+type Reference struct {
+	Name    string     `json:"name"`
+	Address netip.Addr `json:"address"`
+}
+
+// Profile names a set of heartbeat times.
+type Profile string
+
+// The profiles (10-product): Standard 200 ms / 3 s / 30 s, Fast 100 ms / 0.6 s / 15 s, Cautious 1 s / 20 s / 60 s.
+const (
+	ProfileStandard Profile = "standard"
+	ProfileFast     Profile = "fast"
+	ProfileCautious Profile = "cautious"
+	ProfileCustom   Profile = "custom"
+)
+
+// Heartbeat is the page Heartbeat. Interval, DeadTime and BootWait hold the values in force whatever the profile.
+type Heartbeat struct {
+	ClusterID    uint8         `json:"cluster_id"` // 0 to 63
+	Profile      Profile       `json:"profile"`
+	Interval     time.Duration `json:"interval"`
+	DeadTime     time.Duration `json:"dead_time"` // "Time-out other node down" (A9)
+	BootWait     time.Duration `json:"boot_wait"`
+	Serial       bool          `json:"serial"`        // "Heartbeat via serial port" (A6)
+	MasterSerial string        `json:"master_serial"` // device path (A7)
+	SlaveSerial  string        `json:"slave_serial"`
+	Baud         int           `json:"baud"`
+	Devices      []BeatDevice  `json:"devices"` // Ethernet devices, same name on both nodes
+	SyncDevice   string        `json:"sync_device"`
+	Port         uint16        `json:"port"` // 999 (N10)
+}
+
+// BeatDevice is one Ethernet device that can carry beats.
+type BeatDevice struct {
+	Device string `json:"device"`
+	Send   bool   `json:"send"` // sending can be off per device (N9); such a device is no link
+}
+
+// ReplicationSettings is the page Disk Replication.
+type ReplicationSettings struct {
+	Rate          uint64          `json:"rate"`    // bytes/s for resync; 0 = adaptive, no cap
+	ViaLAN        bool            `json:"via_lan"` // over the primary secure LAN addresses (A34)
+	MasterAddress netip.Addr      `json:"master_address"`
+	SlaveAddress  netip.Addr      `json:"slave_address"`
+	Volumes       []VolumeSetting `json:"volumes"`
+}
+
+// VolumeSetting is one replicated volume. Index is its place in ports and never reused while it exists.
+type VolumeSetting struct {
+	Name          string `json:"name"`  // 1 to 16 of a-z 0-9 -
+	Index         int    `json:"index"` // 0 to 15: replication port is 7790 + Index
+	MasterBacking string `json:"master_backing"`
+	SlaveBacking  string `json:"slave_backing"`
+	Filesystem    string `json:"filesystem"` // "ext4", or "" = a bare device
+	MountPoint    string `json:"mount_point"`
+}
+
+// VirtualAddress is one virtual address with its aliases (A36 to A41).
+type VirtualAddress struct {
+	Enabled       bool           `json:"enabled"`
+	Device        string         `json:"device"`
+	Address       netip.Prefix   `json:"address"`
+	Aliases       []netip.Prefix `json:"aliases"`
+	MasterAddress netip.Addr     `json:"master_address"` // base address of the master on that network (A39)
+	SlaveAddress  netip.Addr     `json:"slave_address"`
+}
+
+// ServiceSetting places one service of the catalogue (A47).
+type ServiceSetting struct {
+	Name      string `json:"name"`
+	Placement Side   `json:"placement"`
+}
+
+// FieldError says what is wrong with one field and what would be right.
+type FieldError struct {
+	Field string `json:"field"` // e.g. "heartbeat.dead_time", "addresses[0].address"
+	Text  string `json:"text"`  // "Time-out 0.5 s is shorter than five intervals (1 s): enter 1 s or more, or a shorter interval."
+}
+
+// FieldErrors is the result of Validate; empty = valid.
+type FieldErrors []FieldError
+
+// Error joins the texts.
+func (e FieldErrors) Error() string {
+	s := ""
+	for i, f := range e {
+		if i > 0 {
+			s += "; "
+		}
+		s += f.Field + ": " + f.Text
+	}
+	return s
+}
+
+// Limits is what root's evenkeel.toml and this machine allow; Validate takes it as an argument. A nil function is not asked.
+type Limits struct {
+	BackingPrefixes []string // backing devices only below these
+	MountPrefixes   []string
+	Catalogue       []string // services that may be placed
+}
