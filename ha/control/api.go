@@ -44,6 +44,16 @@ type Outcome struct {
 	ExpectedGapMS *int64 `json:"expected_gap_ms"`
 }
 
+// EventFilter selects events; zero values select all. Limit 0 = 200; the newest are kept when there are more, and they come oldest first.
+type EventFilter struct {
+	After    int64  `json:"after"`    // ID above this
+	Log      string `json:"log"`      // heartbeat, failover
+	Severity string `json:"severity"` // this or worse
+	Node     string `json:"node"`
+	Text     string `json:"text"` // contained, any case
+	Limit    int    `json:"limit"`
+}
+
 // Switch is the body of standby and armed.
 type Switch struct {
 	On bool   `json:"on"`
