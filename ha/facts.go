@@ -5,7 +5,9 @@ import "time"
 // Facts is everything that one decision may rest on. It can be written as JSON and read again, so any decision can be
 // replayed.
 type Facts struct {
-	Now      Instant
+	Now Instant
+	// Wall is the time of day in Unix seconds, for the flap limit only (Durable.Moves); 0 = not known, nothing is counted.
+	Wall     int64
 	Node     NodeID
 	Peer     NodeID
 	Boot     BootName

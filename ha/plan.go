@@ -53,6 +53,9 @@ type VolumeWish struct {
 	Revoke bool
 	// PeerOutdated: store that the peer answered this request so; nil = nothing to store.
 	PeerOutdated *Answer
+	// Leave: this secondary leaves in order (it stores what it may, says so to the peer, disconnects); the reply to WishLeave comes when it
+	// is no longer Connected.
+	Leave bool
 }
 
 // ProcedureKind names the ways between roles.
@@ -78,7 +81,7 @@ type Procedure struct {
 	Epoch Epoch
 	// Permit: the permission that a promotion carries with it (a takeover's x = 0); empty = none, the promise runs.
 	Permit string
-	// Force: the volumes are promoted although they are not UpToDate: a person's word.
+	// Force: the volumes are promoted although they are not UpToDate: a person's word, or the proof that nobody is newer.
 	Force  bool
 	Reason Reason
 }
