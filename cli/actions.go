@@ -1,0 +1,150 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"evenkeel/ha/control"
+)
+
+// actDeadline bounds an order: the longest procedure with all its step deadlines ends before it.
+const actDeadline = 3 * time.Minute
+
+// order asks the engine of this node for something and prints the outcome.
+func (a *app) order(c *cobra.Command, ask func(context.Context, *control.Client) (control.Outcome, error)) error {
+	client, err := a.dialHere()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(c.Context(), actDeadline)
+	defer cancel()
+	o, err := ask(ctx, client)
+	if err != nil {
+		return err
+	}
+	printOutcome(a.out, o)
+	return nil
+}
+
+func printOutcome(w io.Writer, o control.Outcome) {
+	fmt.Fprintln(w, o.Text)
+	for _, s := range o.Steps {
+		took := ""
+		if s.MS != nil {
+			took = fmt.Sprintf("%d ms", *s.MS)
+		}
+		fmt.Fprintf(w, "  %-24s %-8s %s\n", s.Name, s.State, took)
+	}
+	for _, b := range o.Blockers {
+		fmt.Fprintf(w, "  blocked by %s: %s\n", b.Code, b.Text)
+	}
+}
+
+func (a *app) takeoverCommand() *cobra.Command {
+	var o control.Order
+	c := &cobra.Command{
+		Use: "takeover", Short: "Make this node the running master", Args: cobra.NoArgs,
+		Long: "Make this node the running master. If the other node serves, it gives the role away in order.\n" +
+			"--force starts with this node's data although something newer may exist; type this node's id with --confirm.",
+	}
+	c.Flags().BoolVar(&o.DryRun, "dry-run", false, "only say what would happen")
+	c.Flags().BoolVar(&o.Force, "force", false, "start with this node's data although the other may hold newer")
+	c.Flags().StringVar(&o.Confirm, "confirm", "", "with --force: this node's own id, typed again")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		if o.Force && o.Confirm == "" {
+			return usageError{fmt.Errorf("--force needs --confirm NODE with this node's own id")}
+		}
+		o.By = by()
+		return a.order(c, func(ctx context.Context, e *control.Client) (control.Outcome, error) { return e.Takeover(ctx, o) })
+	}
+	return c
+}
+
+func (a *app) releaseCommand() *cobra.Command {
+	var o control.Order
+	c := &cobra.Command{Use: "release", Short: "Make this node the running slave: the other becomes master", Args: cobra.NoArgs}
+	c.Flags().BoolVar(&o.DryRun, "dry-run", false, "only say what would happen")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		o.By = by()
+		return a.order(c, func(ctx context.Context, e *control.Client) (control.Outcome, error) { return e.Release(ctx, o) })
+	}
+	return c
+}
+
+func (a *app) standbyCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "standby on|off", Short: "Keep this node from becoming master, or let it again",
+		Args: cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs), ValidArgs: []string{"on", "off"},
+		RunE: func(c *cobra.Command, args []string) error {
+			on := args[0] == "on"
+			return a.order(c, func(ctx context.Context, e *control.Client) (control.Outcome, error) {
+				return e.Standby(ctx, control.Switch{On: on, By: by()})
+			})
+		},
+	}
+}
+
+func (a *app) armCommand(on bool) *cobra.Command {
+	use, short := "arm", "Let the pair act again"
+	if !on {
+		use, short = "disarm", "Let the pair only observe: no takeover by itself; the data rules stay in force"
+	}
+	return &cobra.Command{
+		Use: use, Short: short, Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return a.order(c, func(ctx context.Context, e *control.Client) (control.Outcome, error) {
+				return e.Armed(ctx, control.Switch{On: on, By: by()})
+			})
+		},
+	}
+}
+
+func (a *app) eventsCommand() *cobra.Command {
+	var asJSON, follow bool
+	var f control.EventFilter
+	c := &cobra.Command{Use: "events", Short: "Show what happened", Args: cobra.NoArgs}
+	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line")
+	c.Flags().BoolVar(&follow, "follow", false, "go on with new ones until interrupted")
+	c.Flags().IntVar(&f.Limit, "limit", 200, "the newest so many")
+	c.Flags().StringVar(&f.Log, "log", "", "heartbeat or failover")
+	c.Flags().StringVar(&f.Severity, "severity", "", "info, warning or critical: this or worse")
+	c.Flags().StringVar(&f.Text, "text", "", "only those that contain this")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		client, other, err := a.dial()
+		if err != nil {
+			return err
+		}
+		f.Node = other
+		ctx, cancel := context.WithTimeout(c.Context(), askDeadline)
+		list, err := client.Events(ctx, f)
+		cancel()
+		if err != nil {
+			return err
+		}
+		last := f.After
+		for _, e := range list {
+			a.printEvent(e, asJSON)
+			last = e.ID
+		}
+		if !follow {
+			return nil
+		}
+		return client.StreamEvents(c.Context(), last, func(e control.Event) { a.printEvent(e, asJSON) })
+	}
+	return c
+}
+
+func (a *app) printEvent(e control.Event, asJSON bool) {
+	if asJSON {
+		if b, err := json.Marshal(e); err == nil {
+			fmt.Fprintf(a.out, "%s\n", b)
+		}
+		return
+	}
+	fmt.Fprintf(a.out, "%s  %s  %-8s  %-24s %s\n", e.At.Local().Format(time.DateTime+".000"), e.Node, e.Severity, e.Code, e.Text)
+}

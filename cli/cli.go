@@ -1,0 +1,138 @@
+// Package cli holds the commands for people. Each is a client of the engine's API (ha/control); what needs another wing (creating a
+// volume, users, settings, the processes themselves) comes in through [Deps], which main fills.
+//
+// Exit codes: 0 done, 1 failed, 2 usage, 3 refused by a safety rule, 4 not running. Errors are one line on stderr: what, why, what to do.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"evenkeel/ha/control"
+)
+
+// Deps is what main joins to the commands.
+type Deps struct {
+	Version string
+	// Run is `evenkeel run`, Serve is one process of it.
+	Run   func(ctx context.Context, config string) error
+	Serve func(ctx context.Context, config, process string, args []string) error
+	// RunDir reads the run folder from evenkeel.toml; it fails where no node is configured.
+	RunDir func(config string) (dir, node string, err error)
+	// CreateVolume and InspectVolume work on a backing disk that no process has open.
+	CreateVolume  func(CreateVolume) (string, error)
+	InspectVolume func(backing string) (string, error)
+	// Store opens the settings database of this node; nil where none is.
+	Store func(config string) (Store, error)
+	Lab   *cobra.Command
+}
+
+// app is one invocation.
+type app struct {
+	Deps
+	config string
+	node   string
+	lab    string
+	out    io.Writer
+	began  bool // a command's own code was reached: from here on errors are not usage
+}
+
+// usageError is an error of the command line itself.
+type usageError struct{ error }
+
+// Main runs the command line and returns the exit code.
+func Main(ctx context.Context, d Deps, args []string) int {
+	a := &app{Deps: d, out: os.Stdout}
+	root := a.root()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return control.ExitDone
+	}
+	var api *control.Error
+	var code *exitCode
+	var usage usageError
+	switch {
+	case errors.As(err, &code):
+		return code.code
+	case errors.As(err, &api):
+		fmt.Fprintln(os.Stderr, "evenkeel:", api.Text)
+		return api.Exit
+	case errors.As(err, &usage) || !a.began:
+		fmt.Fprintf(os.Stderr, "evenkeel: %v (see evenkeel --help)\n", err)
+		return control.ExitUsage
+	}
+	fmt.Fprintln(os.Stderr, "evenkeel:", err)
+	return control.ExitFailed
+}
+
+// exitCode ends the program with a code and no further words.
+type exitCode struct{ code int }
+
+// Error names the code.
+func (e *exitCode) Error() string { return fmt.Sprintf("exit %d", e.code) }
+
+// ExitWith is an error that ends the program with this code silently: for commands that have already said everything.
+func ExitWith(code int) error { return &exitCode{code} }
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use: "evenkeel", Short: "One highly available pair out of two Linux machines",
+		Long: "Evenkeel turns two Linux machines into one highly available pair.\n\n" +
+			"Try it on one machine: evenkeel lab up. Then: evenkeel status --node a.",
+		Version: a.Version, SilenceErrors: true, SilenceUsage: true,
+	}
+	root.CompletionOptions.HiddenDefaultCmd = true
+	f := root.PersistentFlags()
+	f.StringVar(&a.config, "config", defaultConfig, "root's configuration of this node")
+	f.StringVar(&a.node, "node", "", "node to ask: this one, the other through the peer channel, or a node of the lab")
+	f.StringVar(&a.lab, "lab", os.Getenv("EVENKEEL_LAB"), "folder of the lab whose nodes are meant (default "+defaultLab+")")
+	root.AddCommand(a.statusCommand(), a.explainCommand(), a.checkCommand(), a.eventsCommand())
+	root.AddCommand(a.takeoverCommand(), a.releaseCommand(), a.standbyCommand(), a.armCommand(true), a.armCommand(false))
+	root.AddCommand(a.volumeCommand(), a.configCommand(), a.userCommand(), a.runCommand(), a.serveCommand())
+	if a.Lab != nil {
+		root.AddCommand(a.Lab)
+	}
+	a.noteBeginning(root)
+	return root
+}
+
+// noteBeginning makes every command note that its own code was reached: what fails before that (flags, arguments, required flags) is usage.
+func (a *app) noteBeginning(c *cobra.Command) {
+	if run := c.RunE; run != nil {
+		c.RunE = func(c *cobra.Command, args []string) error {
+			a.began = true
+			return run(c, args)
+		}
+	}
+	for _, sub := range c.Commands() {
+		a.noteBeginning(sub)
+	}
+}
+
+const (
+	defaultConfig = "/etc/evenkeel/evenkeel.toml"
+	defaultLab    = "/var/lib/evenkeel-lab"
+)
+
+// runCommand is the supervisor of one node.
+func (a *app) runCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "run", Short: "Run all processes of this node in the foreground", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return a.Run(c.Context(), a.config) },
+	}
+}
+
+// serveCommand is one process; packages' units and the supervisor call it, people do not.
+func (a *app) serveCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "serve heart|engine|web|volume [NAME]", Short: "Run one process of this node", Hidden: true,
+		Args: cobra.RangeArgs(1, 2),
+		RunE: func(c *cobra.Command, args []string) error { return a.Serve(c.Context(), a.config, args[0], args[1:]) },
+	}
+}

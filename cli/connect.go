@@ -1,0 +1,63 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"path/filepath"
+
+	"evenkeel/ha/control"
+)
+
+// SocketName is the engine's socket below the run folder.
+const socketName = "engine.sock"
+
+// dial finds the engine that --node means.
+//
+// Inside a node it is this node's engine, and other names the peer if --node does. Outside, where no evenkeel.toml is, the node must be one of
+// the lab's.
+func (a *app) dial() (c *control.Client, other string, err error) {
+	run, self, err := a.RunDir(a.config)
+	if err == nil && a.lab == "" {
+		if a.node == self {
+			return control.NewClient(filepath.Join(run, socketName)), "", nil
+		}
+		return control.NewClient(filepath.Join(run, socketName)), a.node, nil
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, "", err
+	}
+	dir := a.lab
+	if dir == "" {
+		dir = defaultLab
+	}
+	if a.node == "" {
+		return nil, "", &control.Error{Exit: control.ExitNotRunning, Code: "not_running",
+			Text: fmt.Sprintf("no node is configured on this machine (%s is missing): run this inside a node, or add --node a or --node b to ask the lab's", a.config)}
+	}
+	if len(a.node) != 1 || a.node[0] < 'a' || a.node[0] > 'z' {
+		return nil, "", usageError{fmt.Errorf("--node %q is not a node: enter a or b", a.node)}
+	}
+	return control.NewClient(filepath.Join(dir, a.node, "run", socketName)), "", nil
+}
+
+// dialHere is dial for commands that act: they must be given to the node itself.
+func (a *app) dialHere() (*control.Client, error) {
+	c, other, err := a.dial()
+	if err == nil && other != "" {
+		return nil, usageError{fmt.Errorf("this command acts on the node it is given to: run it on node %s", other)}
+	}
+	return c, err
+}
+
+// by names the person for the log.
+func by() string {
+	if u := os.Getenv("SUDO_USER"); u != "" {
+		return u + " (command line)"
+	}
+	if u, err := user.Current(); err == nil {
+		return u.Username + " (command line)"
+	}
+	return "command line"
+}

@@ -1,0 +1,204 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"evenkeel/ha"
+	"evenkeel/ha/control"
+)
+
+// Revision is one line of the settings' history.
+type Revision struct {
+	Number uint64
+	At     time.Time
+	By     string
+}
+
+// User is one user of the console.
+type User struct {
+	Name    string
+	Created time.Time
+}
+
+// Store is what the settings and users commands need of the database.
+type Store interface {
+	Latest(ctx context.Context) (ha.Settings, error)
+	Load(ctx context.Context, revision uint64) (ha.Settings, error)
+	Save(ctx context.Context, s ha.Settings, base uint64, by string) (uint64, error)
+	Revisions(ctx context.Context) ([]Revision, error)
+	AddUser(ctx context.Context, name, password string) error
+	SetPassword(ctx context.Context, name, password string) error
+	Users(ctx context.Context) ([]User, error)
+	Close() error
+}
+
+// withStore runs f with the settings database of this node.
+func (a *app) withStore(f func(context.Context, Store) error) func(*cobra.Command, []string) error {
+	return func(c *cobra.Command, _ []string) error {
+		if _, _, err := a.RunDir(a.config); err != nil {
+			return &control.Error{Exit: control.ExitNotRunning, Code: "no_node",
+				Text: fmt.Sprintf("cannot read this node's configuration: %v; run this inside a node (evenkeel lab exec a -- ...)", err)}
+		}
+		s, err := a.Store(a.config)
+		if err != nil {
+			return err
+		}
+		defer s.Close()
+		ctx, cancel := context.WithTimeout(c.Context(), askDeadline)
+		defer cancel()
+		return f(ctx, s)
+	}
+}
+
+func (a *app) configCommand() *cobra.Command {
+	c := &cobra.Command{Use: "config", Short: "Settings as text: export, import, history, revert", Args: cobra.NoArgs, RunE: showHelp}
+	export := &cobra.Command{Use: "export", Short: "Print the newest settings as JSON", Args: cobra.NoArgs}
+	export.RunE = a.withStore(func(ctx context.Context, s Store) error {
+		latest, err := s.Latest(ctx)
+		if err != nil {
+			return err
+		}
+		return printJSON(a.out, latest)
+	})
+	history := &cobra.Command{Use: "history", Short: "List the revisions", Args: cobra.NoArgs}
+	history.RunE = a.withStore(func(ctx context.Context, s Store) error {
+		list, err := s.Revisions(ctx)
+		w := tabwriter.NewWriter(a.out, 2, 4, 2, ' ', 0)
+		for _, r := range list {
+			fmt.Fprintf(w, "%d\t%s\t%s\n", r.Number, r.At.Local().Format(time.DateTime), r.By)
+		}
+		w.Flush()
+		return err
+	})
+	c.AddCommand(export, a.configImport(), history, a.configRevert())
+	return c
+}
+
+func (a *app) configImport() *cobra.Command {
+	c := &cobra.Command{Use: "import FILE", Short: "Save settings from JSON as a new revision; - reads standard input", Args: cobra.ExactArgs(1)}
+	c.RunE = func(c *cobra.Command, args []string) error {
+		wish, err := readSettings(args[0])
+		if err != nil {
+			return err
+		}
+		return a.save(c, func(context.Context, Store) (ha.Settings, error) { return wish, nil })
+	}
+	return c
+}
+
+func readSettings(path string) (s ha.Settings, err error) {
+	in := io.Reader(os.Stdin)
+	if path != "-" {
+		f, err := os.Open(path)
+		if err != nil {
+			return s, err
+		}
+		defer f.Close()
+		in = f
+	}
+	d := json.NewDecoder(io.LimitReader(in, 1<<20))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&s); err != nil {
+		return s, fmt.Errorf("cannot read the settings from %s: %w", path, err)
+	}
+	return s, nil
+}
+
+func (a *app) configRevert() *cobra.Command {
+	c := &cobra.Command{Use: "revert REVISION", Short: "Save an older revision again as the newest", Args: cobra.ExactArgs(1)}
+	c.RunE = func(c *cobra.Command, args []string) error {
+		n, err := strconv.ParseUint(args[0], 10, 63)
+		if err != nil {
+			return usageError{fmt.Errorf("%q is not a revision number: see evenkeel config history", args[0])}
+		}
+		return a.save(c, func(ctx context.Context, s Store) (ha.Settings, error) { return s.Load(ctx, n) })
+	}
+	return c
+}
+
+// save stores settings as a new revision and tells the engine; a running engine is not needed for it.
+func (a *app) save(c *cobra.Command, wish func(context.Context, Store) (ha.Settings, error)) error {
+	var n uint64
+	err := a.withStore(func(ctx context.Context, s Store) error {
+		latest, err := s.Latest(ctx)
+		if err != nil {
+			return err
+		}
+		w, err := wish(ctx, s)
+		if err != nil {
+			return err
+		}
+		n, err = s.Save(ctx, w, latest.Revision, by())
+		return err
+	})(c, nil)
+	if err != nil {
+		return err
+	}
+	client, err := a.dialHere()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(c.Context(), askDeadline)
+	defer cancel()
+	if err := client.Settings(ctx, control.Revision{Revision: n}); err != nil {
+		fmt.Fprintf(a.out, "Revision %d is saved; the engine did not take it yet: %v\n", n, err)
+		return nil
+	}
+	fmt.Fprintf(a.out, "Revision %d is saved and in force.\n", n)
+	return nil
+}
+
+func (a *app) userCommand() *cobra.Command {
+	c := &cobra.Command{Use: "user", Short: "Users of the console", Args: cobra.NoArgs, RunE: showHelp}
+	list := &cobra.Command{Use: "list", Short: "List the users", Args: cobra.NoArgs}
+	list.RunE = a.withStore(func(ctx context.Context, s Store) error {
+		users, err := s.Users(ctx)
+		for _, u := range users {
+			fmt.Fprintf(a.out, "%s\tsince %s\n", u.Name, u.Created.Local().Format(time.DateOnly))
+		}
+		return err
+	})
+	c.AddCommand(list,
+		a.passwordCommand("add NAME", "Add a user; the password is read from standard input", Store.AddUser),
+		a.passwordCommand("passwd NAME", "Set a user's password, read from standard input", Store.SetPassword))
+	return c
+}
+
+func (a *app) passwordCommand(use, short string, act func(Store, context.Context, string, string) error) *cobra.Command {
+	c := &cobra.Command{Use: use, Short: short, Args: cobra.ExactArgs(1)}
+	c.RunE = func(c *cobra.Command, args []string) error {
+		password, err := readPassword()
+		if err != nil {
+			return err
+		}
+		return a.withStore(func(ctx context.Context, s Store) error { return act(s, ctx, args[0], password) })(c, nil)
+	}
+	return c
+}
+
+// readPassword asks on a terminal without showing what is typed, else reads one line.
+func readPassword() (string, error) {
+	if fd := int(os.Stdin.Fd()); term.IsTerminal(fd) {
+		fmt.Fprint(os.Stderr, "Password: ")
+		b, err := term.ReadPassword(fd)
+		fmt.Fprintln(os.Stderr)
+		return string(b), err
+	}
+	line, err := bufio.NewReader(io.LimitReader(os.Stdin, 4096)).ReadString('\n')
+	if err != nil && err != io.EOF {
+		return "", fmt.Errorf("cannot read the password: %w", err)
+	}
+	return strings.TrimRight(line, "\r\n"), nil
+}
