@@ -1,0 +1,288 @@
+package replication
+
+import "strings"
+
+// The table of the handshake. Rows are tried in order, the first that speaks decides. Each is written once, for "x is the source"; the
+// mirrored row is the same function with the sides exchanged. The numbers in brackets are DRBD's (research/replication.md 2.2).
+//
+//	same_node           both ends bear one node id                                     refuse
+//	other_volume        different volumes                                              unrelated
+//	no_disk             a side has no disk                                             blocked
+//	new_both       [10] both just created                                              blocked
+//	new_disk    [20,30] one just created                                               full
+//	unknown             a side's metadata cannot be read                               full by checksum, or blocked
+//	went_back           a side presents a lower mark than it confirmed                 full by checksum
+//	size                the sizes do not fit                                           refuse
+//	equal          [40] same generation, nothing set, nobody crashed                   none
+//	missed_end  [34-37] same generation, one side did not see the end of a resync      bitmap by checksum
+//	equal_bits     [41] same generation, bits set or somebody crashed                  bitmap by checksum
+//	resume      [50,70] one's bitmap counts from the other's data set                  bitmap
+//	missed_start[51,71] one's bitmap counts from the half-way set of the other         bitmap
+//	older       [60,80] one's data set is in the other's history                       full by checksum
+//	split_brain    [90] both left the same data set                                    diverged (given up: bitmap)
+//	split_brain_old[100] both left some common data set                                diverged (given up: full by checksum)
+//	unrelated           nothing in common                                              unrelated
+//
+// After the row: an Inconsistent side is never the source; a primary is never the target.
+
+// Compare decides between two snapshots. It is pure and mirrored by construction: the sides are put in order of their node ids first.
+func Compare(self, peer Snapshot) Verdict {
+	if self.Node == peer.Node {
+		return finish(Verdict{Rule: "same_node", Direction: Refuse}, self, peer)
+	}
+	if self.Node < peer.Node {
+		return finish(decide(self, peer), self, peer)
+	}
+	return finish(decide(peer, self), peer, self).Mirror()
+}
+
+// finish applies disk states and roles to what the rows say for x, and fills in the rest.
+func finish(v Verdict, x, y Snapshot) Verdict {
+	v = byDisks(v, x, y)
+	v.Wanted = v.Direction
+	target := x
+	if v.Direction == Source {
+		target = y
+	}
+	if (v.Direction == Source || v.Direction == Target) && target.Role == Primary {
+		v.Direction = Refuse
+	}
+	switch {
+	case v.Full:
+		v.Bytes = max(x.Size, y.Size)
+	case v.Direction != None:
+		v.Bytes = min(x.DirtyBytes+y.DirtyBytes, max(x.Size, y.Size))
+	}
+	v.Reason = reason(v)
+	return v
+}
+
+// byDisks lets the disk states overrule: Inconsistent is never a source.
+func byDisks(v Verdict, x, y Snapshot) Verdict {
+	if v.Direction == Refuse || v.Direction == Unrelated || v.Direction == Blocked {
+		return v
+	}
+	bad := func(s Snapshot) bool { return s.Disk == Inconsistent || s.Unknown }
+	if bad(x) && bad(y) {
+		return Verdict{Rule: "both_inconsistent", Direction: Blocked}
+	}
+	from := Source // y is bad
+	if bad(x) {
+		from = Target
+	}
+	if !bad(x) && !bad(y) || v.Direction == from {
+		return v
+	}
+	// An Inconsistent side acknowledged nothing alone, so the other has all that counts; how far they differ is not known from bits.
+	return Verdict{Rule: "inconsistent", Direction: from, Full: true, Checksum: true}
+}
+
+// row is one line of the table, for "x is the source".
+type row struct {
+	rule           string
+	full, checksum bool
+	holds          func(x, y Snapshot) bool
+}
+
+var rows = []row{
+	{"resume", false, false, func(x, y Snapshot) bool { return same(x.BitmapOf, y.Current) }},
+	{"missed_start", false, false, func(x, y Snapshot) bool {
+		return !x.BitmapOf.ID.IsZero() && x.BitmapOf.ID == SyncID(x.Current.ID, y.Current.ID)
+	}},
+	{"older", true, true, func(x, y Snapshot) bool { return inHistory(y.Current, x) }},
+}
+
+func same(a, b GenerationEntry) bool { return !a.ID.IsZero() && a.ID == b.ID }
+
+func inHistory(g GenerationEntry, s Snapshot) bool {
+	for _, h := range s.History {
+		if same(g, h) {
+			return true
+		}
+	}
+	return false
+}
+
+func decide(x, y Snapshot) Verdict {
+	if v, ok := identity(x, y); ok {
+		return v
+	}
+	if v, ok := guard(x, y); ok {
+		return v
+	}
+	if same(x.Current, y.Current) {
+		return equal(x, y)
+	}
+	for _, r := range rows {
+		there, back := r.holds(x, y), r.holds(y, x)
+		if there && back {
+			return diverged(x, y, r.rule == "resume")
+		}
+		if there || back {
+			return toward(there, Verdict{Rule: r.rule, Full: r.full, Checksum: r.checksum})
+		}
+	}
+	if same(x.BitmapOf, y.BitmapOf) {
+		return diverged(x, y, true)
+	}
+	if related(x, y) {
+		return diverged(x, y, false)
+	}
+	return Verdict{Rule: "unrelated", Direction: Unrelated}
+}
+
+func toward(xIsSource bool, v Verdict) Verdict {
+	v.Direction = Target
+	if xIsSource {
+		v.Direction = Source
+	}
+	return v
+}
+
+// identity settles what needs no generations: other volumes, missing disks, new disks, unreadable metadata.
+func identity(x, y Snapshot) (Verdict, bool) {
+	xNew, yNew := x.Flags.Has(JustCreated) && !x.Unknown, y.Flags.Has(JustCreated) && !y.Unknown
+	switch {
+	case x.Disk <= Failed || y.Disk <= Failed:
+		return Verdict{Rule: "no_disk", Direction: Blocked}, true
+	case x.Volume != y.Volume && !xNew && !yNew:
+		return Verdict{Rule: "other_volume", Direction: Unrelated}, true
+	case xNew && yNew:
+		return Verdict{Rule: "new_both", Direction: Blocked}, true
+	case x.Unknown || y.Unknown:
+		return unknown(x, y), true
+	case xNew || yNew:
+		return fits(yNew, x, y, Verdict{Rule: "new_disk", Full: true}), true
+	case x.Size != y.Size:
+		return Verdict{Rule: "size", Direction: Refuse}, true
+	}
+	return Verdict{}, false
+}
+
+// fits makes a direction of a row that may meet disks of different sizes: the target must be able to hold the source.
+func fits(xIsSource bool, x, y Snapshot, v Verdict) Verdict {
+	source, target := y, x
+	if xIsSource {
+		source, target = x, y
+	}
+	if target.Size < source.Size {
+		return Verdict{Rule: "size", Direction: Refuse}
+	}
+	return toward(xIsSource, v)
+}
+
+// unknown: no direction is chosen by itself unless the source is UpToDate and its own record shows that nobody wrote after it.
+func unknown(x, y Snapshot) Verdict {
+	vouches := func(s Snapshot) bool {
+		return !s.Unknown && s.Disk == UpToDate && s.Flags.Has(LastPrimary) &&
+			(s.Permitted || s.Flags&(PeerOutdated|PeerLeftInSync) != 0)
+	}
+	if x.Unknown && vouches(y) || y.Unknown && vouches(x) {
+		return toward(y.Unknown, Verdict{Rule: "unknown", Full: true, Checksum: true})
+	}
+	return Verdict{Rule: "unknown", Direction: Blocked}
+}
+
+// guard finds a disk that went back in time: its mark is below one that it confirmed to the other.
+func guard(x, y Snapshot) (Verdict, bool) {
+	xBack, yBack := x.Mark.Less(y.PeerMark), y.Mark.Less(x.PeerMark)
+	switch {
+	case xBack && yBack:
+		return Verdict{Rule: "went_back", Direction: Blocked, WentBack: true}, true
+	case xBack || yBack:
+		return toward(yBack, Verdict{Rule: "went_back", Full: true, Checksum: true, WentBack: true}), true
+	}
+	return Verdict{}, false
+}
+
+// equal is the part of the table for one and the same generation. Bits that are set are compared, never cleared.
+func equal(x, y Snapshot) Verdict {
+	crashed := func(s Snapshot) bool { return s.Flags.Has(CrashedPrimary) }
+	switch {
+	case !x.BitmapOf.ID.IsZero() != !y.BitmapOf.ID.IsZero():
+		return toward(prefer(x, y), Verdict{Rule: "missed_end", Checksum: true})
+	case x.DirtyBytes+y.DirtyBytes == 0 && !crashed(x) && !crashed(y):
+		return Verdict{Rule: "equal", Direction: None}
+	}
+	return toward(prefer(x, y), Verdict{Rule: "equal_bits", Checksum: true})
+}
+
+// prefer says whether x's blocks stay where two equal generations differ: the primary's; else the last primary's; else the crashed one's;
+// else the first node's. Two primaries end in a refusal whatever it says.
+func prefer(x, y Snapshot) bool {
+	first := func(f func(Snapshot) bool) (bool, bool) { return f(x), f(x) != f(y) }
+	if v, ok := first(func(s Snapshot) bool { return s.Role == Primary }); ok {
+		return v
+	}
+	if x.Promoted != y.Promoted {
+		return y.Promoted.Less(x.Promoted)
+	}
+	for _, f := range []Flags{LastPrimary, CrashedPrimary, Finishing} {
+		if v, ok := first(func(s Snapshot) bool { return s.Flags.Has(f) }); ok {
+			return v
+		}
+	}
+	return true
+}
+
+// diverged is split-brain, or its end if a person gave exactly one side up. byBitmap: both bitmaps count from the common data set.
+func diverged(x, y Snapshot, byBitmap bool) Verdict {
+	rule := "split_brain"
+	if !byBitmap {
+		rule = "split_brain_old"
+	}
+	xGone, yGone := x.Flags.Has(Discard), y.Flags.Has(Discard)
+	if xGone == yGone {
+		return Verdict{Rule: rule, Direction: Diverged}
+	}
+	return toward(yGone, Verdict{Rule: rule, Full: !byBitmap, Checksum: true})
+}
+
+// related says whether the two have any data set in common.
+func related(x, y Snapshot) bool {
+	for _, g := range append([]GenerationEntry{y.Current, y.BitmapOf}, y.History[:]...) {
+		if same(g, x.Current) || same(g, x.BitmapOf) || inHistory(g, x) {
+			return true
+		}
+	}
+	return false
+}
+
+// reasons are the sentences by rule; {source} and {target} become this side and the peer.
+var reasons = map[string]string{
+	"same_node":         "both sides call themselves by the same node id: give one of them another",
+	"other_volume":      "the two disks belong to different volumes: check which disk is configured",
+	"no_disk":           "one side has no working disk: replace or attach it",
+	"new_both":          "both disks were just created and neither holds data: create one of them as the first",
+	"new_disk":          "the disk of {target} was just created and gets everything from {source}",
+	"unknown":           "the metadata of one side cannot be read, so nobody knows how old its data are",
+	"went_back":         "a disk went back in time: it is older than what it had confirmed",
+	"size":              "the disks differ in size and {target} cannot hold the other's data: grow it or create it anew",
+	"equal":             "both sides hold the same data",
+	"missed_end":        "both sides hold the same data set, one did not see the end of the last resync",
+	"equal_bits":        "both sides hold the same data set, blocks that were in flight are compared",
+	"resume":            "{source} wrote without {target} and knows which blocks",
+	"missed_start":      "the last resync from {source} to {target} did not begin",
+	"older":             "the data of {target} are older than the bitmap of {source} reaches",
+	"split_brain":       "both sides wrote without each other",
+	"split_brain_old":   "both sides wrote without each other, long ago",
+	"unrelated":         "the two disks never held the same data: check which disk is configured",
+	"inconsistent":      "the data of {target} are incomplete",
+	"both_inconsistent": "the data of both sides are incomplete: a person must choose one",
+}
+
+func reason(v Verdict) string {
+	text := reasons[v.Rule]
+	source, target := "this side", "the peer"
+	if v.Wanted == Target {
+		source, target = target, source
+	}
+	if v.Wanted != Source && v.Wanted != Target {
+		target = "one side"
+	}
+	text = strings.NewReplacer("{source}", source, "{target}", target).Replace(text)
+	if v.Direction == Refuse && (v.Wanted == Source || v.Wanted == Target) {
+		text += "; but " + target + " is primary and cannot be overwritten: demote it first"
+	}
+	return text
+}
