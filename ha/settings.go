@@ -126,7 +126,7 @@ func (e FieldErrors) Error() string {
 	return s
 }
 
-// Limits is what root's evenkeel.toml and this machine allow; Validate takes it as an argument. A nil function is not asked.
+// Limits is what root's evenkeel.toml and this machine allow; Validate takes it as an argument. An empty list allows nothing.
 type Limits struct {
 	BackingPrefixes []string // backing devices only below these
 	MountPrefixes   []string
