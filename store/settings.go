@@ -1,0 +1,151 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"evenkeel/ha"
+)
+
+// revisionsKept bounds the history.
+const revisionsKept = 1000
+
+// Latest returns the revision in force: the highest number. ErrNoSettings if there is none.
+func (db *DB) Latest(ctx context.Context) (ha.Settings, error) {
+	return loadWhere(ctx, db.read, "superseded = 0 ORDER BY revision DESC LIMIT 1")
+}
+
+// Load returns one revision by its number; ErrNoSettings if there is none.
+func (db *DB) Load(ctx context.Context, revision uint64) (ha.Settings, error) {
+	return loadWhere(ctx, db.read, "superseded = 0 AND revision = ?", int64(revision))
+}
+
+// Save stores s as the next revision and returns its number. base is the revision that the form was rendered from: if another
+// one was saved meanwhile, the result is a *StaleError with it. Settings that are not valid end as ha.FieldErrors.
+func (db *DB) Save(ctx context.Context, s ha.Settings, base uint64, by string) (uint64, error) {
+	if problems := s.Validate(db.limits); len(problems) > 0 {
+		return 0, problems
+	}
+	err := inTransaction(ctx, db.write, func(tx *sql.Tx) error {
+		latest, err := loadWhere(ctx, tx, "superseded = 0 ORDER BY revision DESC LIMIT 1")
+		if err != nil && !errors.Is(err, ErrNoSettings) {
+			return err
+		}
+		if latest.Revision != base {
+			return &StaleError{Base: base, Newer: latest}
+		}
+		s.Revision, s.SavedAt, s.SavedBy = base+1, db.now().UTC(), by
+		return insert(ctx, tx, s)
+	})
+	if err != nil {
+		return 0, db.failed(err)
+	}
+	return s.Revision, nil
+}
+
+// Import stores a revision of the peer under its own number. A higher number wins. If this number is stored here with other
+// content, both nodes saved apart from each other: the later one is in force on both, the other stays in the history.
+func (db *DB) Import(ctx context.Context, s ha.Settings) error {
+	if s.Revision == 0 {
+		return fmt.Errorf("the peer's settings carry no revision: they were never saved")
+	}
+	err := inTransaction(ctx, db.write, func(tx *sql.Tx) error {
+		mine, err := loadWhere(ctx, tx, "superseded = 0 AND revision = ?", int64(s.Revision))
+		switch {
+		case errors.Is(err, ErrNoSettings):
+			return insert(ctx, tx, s)
+		case err != nil:
+			return err
+		case sameContent(mine, s):
+			return nil
+		case !later(s, mine):
+			return nil // ours is in force on both; the peer keeps its own in its history
+		}
+		if _, err := tx.ExecContext(ctx, "UPDATE revisions SET superseded = 1 WHERE revision = ?", int64(s.Revision)); err != nil {
+			return err
+		}
+		return insert(ctx, tx, s)
+	})
+	return db.failed(err)
+}
+
+// Entry is one line of the history.
+type Entry struct {
+	Revision   uint64
+	SavedAt    time.Time
+	SavedBy    string
+	Superseded bool // another revision of this number is in force
+}
+
+// History lists all stored revisions, newest first.
+func (db *DB) History(ctx context.Context) ([]Entry, error) {
+	rows, err := db.read.QueryContext(ctx, "SELECT revision, saved_at, saved_by, superseded FROM revisions ORDER BY revision DESC, id DESC")
+	if err != nil {
+		return nil, db.failed(err)
+	}
+	defer rows.Close()
+	var list []Entry
+	for rows.Next() {
+		var e Entry
+		var at int64
+		if err := rows.Scan(&e.Revision, &at, &e.SavedBy, &e.Superseded); err != nil {
+			return nil, db.failed(err)
+		}
+		e.SavedAt = time.Unix(0, at).UTC()
+		list = append(list, e)
+	}
+	return list, db.failed(rows.Err())
+}
+
+// failed explains an error of this database; what is already a sentence of ours goes through.
+func (db *DB) failed(err error) error {
+	for _, known := range []error{ErrStale, ErrNoSettings, ErrSignIn, ErrNoSession, ErrUser, context.Canceled, context.DeadlineExceeded} {
+		if err == nil || errors.Is(err, known) {
+			return err
+		}
+	}
+	return explain(SettingsFile, err)
+}
+
+// sameContent compares two revisions without their number, time and author.
+func sameContent(a, b ha.Settings) bool {
+	return bytes.Equal(content(a), content(b))
+}
+
+// later orders two revisions of one number: by time, and for equal times by content, so that both nodes choose the same.
+func later(a, b ha.Settings) bool {
+	if !a.SavedAt.Equal(b.SavedAt) {
+		return a.SavedAt.After(b.SavedAt)
+	}
+	return bytes.Compare(content(a), content(b)) > 0
+}
+
+func content(s ha.Settings) []byte {
+	s.Revision, s.SavedAt, s.SavedBy = 0, time.Time{}, ""
+	s.General.References = orNil(s.General.References)
+	s.Heartbeat.Devices = orNil(s.Heartbeat.Devices)
+	s.Replication.Volumes = orNil(s.Replication.Volumes)
+	s.Services = orNil(s.Services)
+	s.Addresses = append([]ha.VirtualAddress(nil), s.Addresses...)
+	for i := range s.Addresses {
+		s.Addresses[i].Aliases = orNil(s.Addresses[i].Aliases)
+	}
+	data, err := json.Marshal(s)
+	if err != nil {
+		panic(err) // plain values: cannot fail
+	}
+	return data
+}
+
+// orNil makes empty and absent lists equal.
+func orNil[T any](list []T) []T {
+	if len(list) == 0 {
+		return nil
+	}
+	return list
+}
