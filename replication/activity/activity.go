@@ -33,6 +33,8 @@ type Transaction struct {
 	// Evicted are the extents that leave: their bitmap pages are written first.
 	Evicted []Extent
 	Updates []Update
+	// Table is the extent of every slot after the updates, Free where it is empty. Transactions are written in the order of their making.
+	Table []Extent
 }
 
 // Log is the set of hot extents.
@@ -110,6 +112,7 @@ func (l *Log) Activate(extents []Extent) (t Transaction, ok bool) {
 		l.pending++
 		t.Updates = append(t.Updates, Update{Slot: uint16(i), Extent: e})
 	}
+	t.Table = l.Table()
 	return t, true
 }
 
@@ -158,7 +161,7 @@ func (l *Log) Release(first, last Extent) {
 // Pending says whether a transaction waits for Committed.
 func (l *Log) Pending() bool { return l.pending > 0 }
 
-// Table is the extent of every slot, Free where it is empty: what a transaction's slice of the table is cut from.
+// Table is the extent of every slot, Free where it is empty.
 func (l *Log) Table() []Extent {
 	t := make([]Extent, len(l.slots))
 	for i, s := range l.slots {

@@ -1,8 +1,8 @@
 // Package dirty is the out-of-sync bitmap of a volume: one bit per 4 KiB block, set = the copies may differ there. It is a pure core: the
 // caller reads and writes its pages, and serialises the calls.
 //
-//	block 0        block 32767      block 32768
-//	|--------- page 0 (4 KiB) -----|--------- page 1 ...
+//	block 0           block 31743      block 31744
+//	|----- page 0 (3968 bytes) -----|----- page 1 ...
 //
 // A bit is set on any touch of its block and cleared only for blocks that a range covers in full. Pages remember whether they differ from
 // what the caller wrote last, so that they can be written lazily.
@@ -14,10 +14,11 @@ import (
 	"math/bits"
 )
 
-// Block is what one bit stands for, Page the unit of writing, both in bytes; BlocksPerPage is how many blocks one page holds.
+// Block is what one bit stands for, Page the unit of writing, both in bytes; BlocksPerPage is how many blocks one page holds. On disk a page
+// is a block of 4096 bytes, 128 of them for its head and checksum; 31 Ki bits are 31 extents of 4 MiB, so no extent lies on two pages.
 const (
 	Block         = 4096
-	Page          = 4096
+	Page          = 3968
 	BlocksPerPage = Page * 8
 )
 
@@ -178,7 +179,7 @@ func (b *Bitmap) Changed(from int) (page int, ok bool) {
 // PageOf is the page that holds the bit of offset off (bytes).
 func PageOf(off uint64) int { return int(off / Block / BlocksPerPage) }
 
-// AppendPage appends the 4096 bytes of page n and takes it as written: the caller writes it, or calls Touch if it fails.
+// AppendPage appends the Page bytes of page n and takes it as written: the caller writes it, or calls Touch if it fails.
 func (b *Bitmap) AppendPage(dst []byte, n int) []byte {
 	for _, w := range b.words[n*Page/8 : (n+1)*Page/8] {
 		dst = binary.LittleEndian.AppendUint64(dst, w)
