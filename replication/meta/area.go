@@ -47,7 +47,7 @@ type Area struct {
 	geo  geometry
 
 	super    sync.Mutex // guards the fields up to ring
-	name     areaName // set once, before the area is shared
+	name     areaName   // set once, before the area is shared
 	state    replication.State
 	sequence uint64
 	slot     int // the slot that is stable and newest; the next save begins with the other one
@@ -84,7 +84,7 @@ func Create(d disk.Disk, o Options) (*Area, error) {
 		return nil, fmt.Errorf("cannot name the metadata area: %w", err)
 	}
 	a.state = replication.New(o.Volume, o.Node, geo.data, o.First, o.Generation, o.At)
-	if err := a.format(); err != nil {
+	if err := a.format(dirty.New(geo.data), nil); err != nil {
 		return nil, fmt.Errorf("cannot write the metadata: %w", err)
 	}
 	return a, nil
@@ -113,31 +113,37 @@ func mayMark(d disk.Disk, geo geometry, o Options) error {
 	return nil
 }
 
-// format writes everything anew; old superblocks go first, so a crash half-way leaves a disk without metadata.
-func (a *Area) format() error {
+// format writes everything anew around bits and the table of hot extents; old superblocks go first and the new ones come last, so a crash
+// half-way leaves a disk without metadata.
+func (a *Area) format(bits *dirty.Bitmap, table []activity.Extent) error {
 	b := disk.Alloc(1 << 20)
 	defer disk.Free(b)
-	clear(b[:block])
+	clear(b[:ringBlocks*block])
 	for slot := range 2 {
 		if err := a.disk.WriteAt(b[:block], a.geo.super(slot), true); err != nil {
 			return err
 		}
 	}
-	for i := range ringBlocks {
-		if err := a.disk.WriteAt(b[:block], a.geo.ring+uint64(i)*block, false); err != nil {
-			return err
-		}
+	if err := a.disk.WriteAt(b[:ringBlocks*block], a.geo.ring, false); err != nil {
+		return err
 	}
 	for n := 0; n < a.geo.pages; {
 		chunk := min(a.geo.pages-n, len(b)/block)
-		clear(b)
 		for i := range chunk {
-			encodePage(b[i*block:(i+1)*block], n+i, a.name)
+			page := b[i*block : (i+1)*block]
+			clear(page)
+			if n+i < bits.Pages() {
+				bits.AppendPage(page[:bitsAt:block], n+i)
+			}
+			encodePage(page, n+i, a.name)
 		}
 		if err := a.disk.WriteAt(b[:chunk*block], a.geo.bits+uint64(n)*block, false); err != nil {
 			return err
 		}
 		n += chunk
+	}
+	if err := a.LogTransaction(activity.Transaction{Table: table}); err != nil {
+		return err
 	}
 	if err := a.disk.Flush(); err != nil {
 		return err

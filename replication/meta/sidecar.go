@@ -162,14 +162,8 @@ func (a *Area) move(geo geometry) (*Area, error) {
 		return nil, err
 	}
 	n := &Area{disk: a.disk, geo: geo, name: a.name, state: a.state, sequence: a.sequence, slot: 1, record: a.record}
-	if err := n.format(); err != nil {
+	if err := n.format(bits, a.table); err != nil {
 		return nil, fmt.Errorf("cannot move the metadata to the disk's new end: %w", err)
-	}
-	for p := range bits.Pages() {
-		bits.Touch(p)
-	}
-	if err := n.WriteBitmap(bits); err != nil {
-		return nil, err
 	}
 	return n, nil
 }
