@@ -63,17 +63,15 @@ func (s *Settings) ApplyProfile() {
 	}
 }
 
-// SerialBeatTime is how long a compact beat of 64 bytes, 10 bits each on the line, takes at a rate in baud.
-func SerialBeatTime(baud int) time.Duration {
-	if baud <= 0 {
-		return 0
-	}
+// serialBeatTime is how long a compact beat of 64 bytes, 10 bits each on the line, takes at a rate in baud.
+func serialBeatTime(baud int) time.Duration {
 	return 64 * 10 * time.Second / time.Duration(baud)
 }
 
-// SerialInterval is the interval of beats on a serial line: stretched so that beats take at most a quarter of the line.
-func SerialInterval(interval time.Duration, baud int) time.Duration {
-	return max(interval, 4*SerialBeatTime(baud))
+// serialInterval is the interval of beats on a serial line: all beats take at most a quarter of the line, and the compact
+// ones two thirds of that (ha/beat stretches it so).
+func serialInterval(interval time.Duration, baud int) time.Duration {
+	return max(interval, 6*serialBeatTime(baud))
 }
 
 // Validate says what is wrong with the settings, field by field; empty = valid. It is the one place of these rules:
@@ -291,8 +289,8 @@ func (v *validation) deadTime() {
 	if least := 5 * h.Interval; h.DeadTime < least {
 		v.wrong(field, "Time-out %v is shorter than five intervals (%v): enter %v or more, or a shorter interval.", h.DeadTime, least, least)
 	} else if h.Serial && slices.Contains(bauds, h.Baud) {
-		line := SerialInterval(h.Interval, h.Baud)
-		least := (5*line + 4*SerialBeatTime(h.Baud)).Round(time.Millisecond)
+		line := serialInterval(h.Interval, h.Baud)
+		least := (5*line + 4*serialBeatTime(h.Baud)).Round(time.Millisecond)
 		if h.DeadTime < least {
 			v.wrong(field, "Time-out %v is too short for the serial line at %d baud, where five intervals and four beats take %v: enter that or more, or a faster line.", h.DeadTime, h.Baud, least)
 		}

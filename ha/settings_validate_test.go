@@ -203,10 +203,10 @@ func TestDeadTimeAndSerialLine(t *testing.T) {
 			t.Errorf("%s at %d baud: %v", c.profile, c.baud, e)
 		}
 	}
-	if i := SerialInterval(200*time.Millisecond, 9600); i.Round(time.Millisecond) != 267*time.Millisecond {
-		t.Errorf("at 9600 baud a beat takes 66.7 ms and a quarter of the line is one in 267 ms, not %v", i)
+	if i := serialInterval(200*time.Millisecond, 9600); i.Round(time.Millisecond) != 400*time.Millisecond {
+		t.Errorf("at 9600 baud a beat takes 66.7 ms and a sixth of the line is one in 400 ms, not %v", i)
 	}
-	if i := SerialInterval(200*time.Millisecond, 115200); i != 200*time.Millisecond {
+	if i := serialInterval(200*time.Millisecond, 115200); i != 200*time.Millisecond {
 		t.Errorf("at 115200 baud nothing stretches: %v", i)
 	}
 }
