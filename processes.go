@@ -1,0 +1,288 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+
+	"evenkeel/cli"
+	"evenkeel/ha"
+	"evenkeel/ha/address"
+	"evenkeel/ha/config"
+	"evenkeel/ha/control"
+	"evenkeel/ha/engine"
+	"evenkeel/ha/heart"
+	"evenkeel/ha/peer"
+	"evenkeel/ha/supervise"
+	"evenkeel/replication/volume"
+	"evenkeel/store"
+	"evenkeel/web"
+)
+
+// logger writes to stderr, where the supervisor's log or journald takes it.
+func logger(process string) *slog.Logger {
+	return slog.New(slog.NewTextHandler(os.Stderr, nil)).With("process", process)
+}
+
+// serve is one process of a node.
+func serve(ctx context.Context, path, process string, args []string) error {
+	c, err := config.Load(path)
+	if err != nil {
+		return err
+	}
+	log := logger(process)
+	switch {
+	case process == "heart" && len(args) == 0:
+		if rt := heart.Prepare(); rt != nil {
+			log.Warn("heart runs without the real-time class", "why", rt)
+		}
+		return heart.Run(ctx, heart.Options{RunDir: c.RunDir, Renew: address.Renew, Log: log})
+	case process == "engine" && len(args) == 0:
+		return serveEngine(ctx, c, log)
+	case process == "web" && len(args) == 0:
+		return serveWeb(ctx, c, log)
+	case process == "volume" && len(args) == 1:
+		return serveVolume(ctx, c, args[0], logger("volume/"+args[0]))
+	}
+	return fmt.Errorf("no process %q: enter heart, engine, web, or volume NAME", strings.Join(append([]string{process}, args...), " "))
+}
+
+func serveEngine(ctx context.Context, c config.Node, log *slog.Logger) error {
+	catalogue, err := config.LoadCatalogue(c.ServicesDir)
+	if err != nil {
+		return err
+	}
+	server, client, err := peer.PinnedTLS(c.TLSDir)
+	if err != nil {
+		return err
+	}
+	events, err := store.OpenEvents(c.StateDir, false)
+	if err != nil {
+		log.Error("the event log cannot be opened: events go to this log only", "why", err)
+	} else {
+		defer events.Close()
+	}
+	settings := newSettings(c, catalogue)
+	defer settings.Close()
+	o := engine.Options{Config: c, Catalogue: catalogue, Settings: settings, Volumes: newVolumes(c),
+		PeerServer: server, PeerClient: client, Version: version, Log: log}
+	if events != nil {
+		o.Events = events
+	}
+	return engine.Run(ctx, o)
+}
+
+func serveVolume(ctx context.Context, c config.Node, name string, log *slog.Logger) error {
+	volume.Prepare(log)
+	cfg, err := readVolumeConfig(c.RunDir, name)
+	if err != nil {
+		return err
+	}
+	server, client, err := peer.PinnedTLS(c.TLSDir)
+	if err != nil {
+		return err
+	}
+	return volume.Run(ctx, volume.Options{Config: cfg, Server: server, Client: client, Log: log})
+}
+
+func serveWeb(ctx context.Context, c config.Node, log *slog.Logger) error {
+	catalogue, err := config.LoadCatalogue(c.ServicesDir)
+	if err != nil {
+		return err
+	}
+	listeners, err := inheritedListeners()
+	if err != nil {
+		return err
+	}
+	db, err := store.Open(c.StateDir, store.Options{Limits: limits(c, catalogue)})
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	events, err := store.OpenEvents(c.StateDir, true)
+	if err != nil {
+		return err
+	}
+	defer events.Close()
+	return web.Run(ctx, web.Options{Config: c, Engine: control.NewClient(filepath.Join(c.RunDir, "engine.sock")),
+		DB: db, Events: events, Listeners: listeners, Log: log})
+}
+
+// limits is what the console may choose from on this machine.
+func limits(c config.Node, catalogue []config.Service) ha.Limits {
+	l := ha.Limits{BackingPrefixes: c.Allow.Backing, MountPrefixes: c.Allow.Mounts}
+	for _, s := range catalogue {
+		l.Catalogue = append(l.Catalogue, s.Name)
+	}
+	return l
+}
+
+// inheritedListeners are the console listeners that somebody outside (the lab) made for this process.
+func inheritedListeners() (list []net.Listener, err error) {
+	for _, s := range strings.FieldsFunc(os.Getenv(supervise.ConsoleFDs), func(r rune) bool { return r == ',' }) {
+		fd, err := strconv.Atoi(s)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %q is not a descriptor number", supervise.ConsoleFDs, s)
+		}
+		f := os.NewFile(uintptr(fd), "console listener")
+		l, err := net.FileListener(f)
+		f.Close()
+		if err != nil {
+			return nil, fmt.Errorf("the inherited descriptor %d is not a listener: %w", fd, err)
+		}
+		list = append(list, l)
+	}
+	return list, nil
+}
+
+// inheritedFiles are the same descriptors before they are given on to web.
+func inheritedFiles() (files []*os.File) {
+	for _, s := range strings.FieldsFunc(os.Getenv(supervise.ConsoleFDs), func(r rune) bool { return r == ',' }) {
+		if fd, err := strconv.Atoi(s); err == nil {
+			files = append(files, os.NewFile(uintptr(fd), "console listener"))
+		}
+	}
+	return files
+}
+
+// runNode supervises all processes of one node.
+func runNode(ctx context.Context, path string) error {
+	c, err := config.Load(path)
+	if err != nil {
+		return err
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("cannot find this binary: %w", err)
+	}
+	engineClient := control.NewClient(filepath.Join(c.RunDir, "engine.sock"))
+	return supervise.Run(ctx, supervise.Options{
+		Executable: exe, Config: path, RunDir: c.RunDir, StateDir: c.StateDir, WebUID: c.Console.UID, WebGID: c.Console.GID,
+		Files: inheritedFiles(), Leave: engineClient.Leave, Log: logger("run"),
+	})
+}
+
+// openStore opens the settings database of this node for the command line.
+func openStore(path string) (cli.Store, error) {
+	c, err := config.Load(path)
+	if err != nil {
+		return nil, err
+	}
+	catalogue, err := config.LoadCatalogue(c.ServicesDir)
+	if err != nil {
+		return nil, err
+	}
+	db, err := store.Open(c.StateDir, store.Options{GID: c.Console.GID, Limits: limits(c, catalogue)})
+	if err != nil {
+		return nil, err
+	}
+	return cliStore{db}, nil
+}
+
+// cliStore shows the database in the command line's words.
+type cliStore struct{ *store.DB }
+
+// Revisions lists the history, newest first.
+func (s cliStore) Revisions(ctx context.Context) (list []cli.Revision, err error) {
+	entries, err := s.History(ctx)
+	for _, e := range entries {
+		list = append(list, cli.Revision{Number: e.Revision, At: e.SavedAt, By: e.SavedBy})
+	}
+	return list, err
+}
+
+// Users lists the console's users.
+func (s cliStore) Users(ctx context.Context) (list []cli.User, err error) {
+	users, err := s.DB.Users(ctx)
+	for _, u := range users {
+		list = append(list, cli.User{Name: u.Name, Created: u.CreatedAt})
+	}
+	return list, err
+}
+
+// createVolume writes the metadata of a new volume.
+func createVolume(o cli.CreateVolume) (string, error) {
+	r, err := volume.Create(volume.CreateOptions{Name: o.Name, Backing: o.Backing, First: o.First, Filesystem: o.Filesystem, Adopt: o.Adopt})
+	if err != nil {
+		return "", err
+	}
+	return r.String(), nil
+}
+
+// inspectVolume shows the metadata of a backing disk.
+func inspectVolume(backing string) (string, error) {
+	r, err := volume.Inspect(backing)
+	if err != nil {
+		return "", err
+	}
+	return r.String(), nil
+}
+
+// settings opens the settings database when the engine first asks, so that a database that cannot be opened costs a revision, not the node.
+type settings struct {
+	open func() (*store.DB, error)
+	mu   sync.Mutex // guards db
+	db   *store.DB
+}
+
+func newSettings(c config.Node, catalogue []config.Service) *settings {
+	return &settings{open: func() (*store.DB, error) {
+		return store.Open(c.StateDir, store.Options{GID: c.Console.GID, Limits: limits(c, catalogue)})
+	}}
+}
+
+func (s *settings) use() (*store.DB, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.db == nil {
+		db, err := s.open()
+		if err != nil {
+			return nil, err
+		}
+		s.db = db
+	}
+	return s.db, nil
+}
+
+// Latest is the newest revision.
+func (s *settings) Latest(ctx context.Context) (ha.Settings, error) {
+	db, err := s.use()
+	if err != nil {
+		return ha.Settings{}, err
+	}
+	return db.Latest(ctx)
+}
+
+// Load is one revision.
+func (s *settings) Load(ctx context.Context, revision uint64) (ha.Settings, error) {
+	db, err := s.use()
+	if err != nil {
+		return ha.Settings{}, err
+	}
+	return db.Load(ctx, revision)
+}
+
+// Import stores the peer's revision.
+func (s *settings) Import(ctx context.Context, w ha.Settings) error {
+	db, err := s.use()
+	if err != nil {
+		return err
+	}
+	return db.Import(ctx, w)
+}
+
+// Close ends the use of the database.
+func (s *settings) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.db == nil {
+		return nil
+	}
+	return s.db.Close()
+}
