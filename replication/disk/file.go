@@ -280,7 +280,7 @@ func (f *File) write(p []byte, off uint64, fua bool) error {
 }
 
 func (f *File) writeOnce(p []byte, off uint64, fua bool) (int, error) {
-	if !fua || noFlush {
+	if !fua || NoFlush {
 		return unix.Pwrite(f.fd, p, int64(off))
 	}
 	return unix.Pwritev2(f.fd, [][]byte{p}, int64(off), unix.RWF_DSYNC)
@@ -288,7 +288,7 @@ func (f *File) writeOnce(p []byte, off uint64, fua bool) (int, error) {
 
 // Flush makes completed writes stable; its failure is for good.
 func (f *File) Flush() error {
-	if err := f.failed(); err != nil || noFlush {
+	if err := f.failed(); err != nil || NoFlush {
 		return err
 	}
 	for {

@@ -2,5 +2,6 @@
 
 package disk
 
-// noFlush is true only in the build with the tag evenkeel_noflush, which exists so that the proof of durability can fail.
-const noFlush = false
+// NoFlush is true only in the build with the tag evenkeel_noflush, where flushes do nothing: it exists so that the proof of durability can
+// fail.
+const NoFlush = false

@@ -2,5 +2,5 @@
 
 package disk
 
-// noFlush: flushes do nothing in this build; see flush.go.
-const noFlush = true
+// NoFlush: flushes do nothing in this build; see flush.go.
+const NoFlush = true
