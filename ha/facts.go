@@ -50,6 +50,10 @@ type Effective struct {
 	Revision   uint64
 	Digest     uint32
 	Version    string
+	// OwnDeadTime and OwnMode are this node's own settings: what its beats say. If they said the stricter value of both, none could ever be
+	// relaxed again.
+	OwnDeadTime time.Duration
+	OwnMode     Mode
 	// SettingsDiffer: the peer's beat names another revision or digest.
 	SettingsDiffer bool
 }

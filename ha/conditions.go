@@ -1,0 +1,218 @@
+package ha
+
+import "fmt"
+
+// The conditions that the decision declares, one constructor each: code, severity, side, text, remedy. The shells' own (service.failed,
+// address.missing, ...) come in as Facts.Observed and use the same constructors where one stands here.
+
+// LinkQuiet: nothing fresh comes in over a link.
+func LinkQuietCondition(link string) Condition {
+	return Condition{"link.quiet", Warning, "pair", "Heartbeat link " + link + " is quiet: nothing fresh is heard over it.",
+		"Check the cable, the device and the other node's device of that name.", link}
+}
+
+// LinkOneWayCondition: we hear the peer over a link, and it does not hear us.
+func LinkOneWayCondition(link string) Condition {
+	return Condition{"link.one_way", Warning, "pair", "Heartbeat link " + link + " works in one direction only: the other node does not hear this one over it.",
+		"Check the cable, filters and the switch port.", link}
+}
+
+// LinkProblemCondition: a link cannot work.
+func LinkProblemCondition(link, problem string) Condition {
+	return Condition{"link.quiet", Warning, "local", "Heartbeat link " + link + ": " + problem, "Correct the device on the Heartbeat page.", link}
+}
+
+// LinkSingleCondition: one link is left.
+func LinkSingleCondition(link string) Condition {
+	return Condition{"link.single", Warning, "pair", "Only one heartbeat link is left: " + link + ".", "Restore or add another link: one more failure looks like a death.", ""}
+}
+
+// PeerCondition: what is held of a peer that is not alive.
+func PeerCondition(v PeerVerdict, why Reason) Condition {
+	severity := Warning
+	remedy := "Start the other node, or look at its console."
+	switch v {
+	case PeerDead:
+		severity = Critical
+	case PeerSick:
+		severity = Critical
+		remedy = "It hangs: restart that machine; or take over here with `takeover --force --confirm NODE`."
+	}
+	return Condition{"peer." + string(v), severity, "peer", "The other node is " + string(v) + ". " + why.Text(), remedy, ""}
+}
+
+// EngineSilentCondition: the peer's beats say that its engine is gone.
+func EngineSilentCondition(seconds int) Condition {
+	return Condition{"engine.silent", Critical, "peer", fmt.Sprintf("The other node's engine has been silent for %d s.", seconds),
+		"Look at its log; restart Evenkeel there.", ""}
+}
+
+// Replication conditions, by volume.
+func volumeCondition(code string, s Severity, name, text, remedy string) Condition {
+	return Condition{code, s, "local", "Volume " + name + " " + text, remedy, name}
+}
+
+// ReferenceNoneCondition: no reference point is configured.
+func ReferenceNoneCondition() Condition {
+	return Condition{"reference.none", Critical, "pair", "No reference point is configured: a cut cannot be told from a death, so no automatic takeover happens.",
+		"Add the default gateway as a reference point on the General page.", ""}
+}
+
+// ReferenceLostCondition: no reference point answers.
+func ReferenceLostCondition() Condition {
+	return Condition{"reference.lost", Warning, "local", "No reference point answers.", "Check this node's secure LAN cable and the reference points.", ""}
+}
+
+// SettingsDifferCondition: the nodes have different settings in force.
+func SettingsDifferCondition() Condition {
+	return Condition{"settings.differ", Warning, "pair", "The two nodes have different settings in force.", "It ends by itself while both are connected; else save the settings again.", ""}
+}
+
+// AddressConflictCondition: a stranger answers for a virtual address.
+func AddressConflictCondition(address, mac string) Condition {
+	return Condition{"address.conflict", Critical, "pair", "Another machine (" + mac + ") answers for the virtual address " + address + ".",
+		"Find the machine with that hardware address and give it another one.", address}
+}
+
+// AddressMissingCondition: a virtual address is not held though this node serves.
+func AddressMissingCondition(address string) Condition {
+	return Condition{"address.missing", Warning, "local", "The virtual address " + address + " is not on its device.", "Check the device; Evenkeel puts it back by itself.", address}
+}
+
+// ArmedOffCondition, StandbyOnCondition and HeartCondition: a person's wishes, and a heart without its class.
+func ArmedOffCondition() Condition {
+	return Condition{"armed.off", Warning, "pair", "The pair is disarmed: it observes and moves nothing by itself.", "Arm it when the work is done: `evenkeel arm`.", ""}
+}
+
+// StandbyOnCondition: this node must not become master.
+func StandbyOnCondition() Condition {
+	return Condition{"standby.on", Warning, "local", "This node is on standby and must not become master.", "End it when the work is done: `evenkeel standby off`.", ""}
+}
+
+// HeartNotRealtimeCondition: heart runs without a real-time class.
+func HeartNotRealtimeCondition() Condition {
+	return Condition{"heart.not_realtime", Warning, "local", "The heart process has no real-time class; under load its beats may be late.", "Run it as root, or allow SCHED_RR.", ""}
+}
+
+// ActiveSplitBrainCondition: the copies of a volume have diverged.
+func SplitBrainCondition(name string) Condition {
+	return Condition{"split_brain", Critical, "pair", "Volume " + name + ": both copies were written without each other. Neither is touched, and no automatic move happens.",
+		"Compare both sides under Tools and choose: `volume resolve " + name + " --discard NODE --confirm NODE`.", name}
+}
+
+// conditions gathers what is in force now.
+func (t *turn) conditions() {
+	add := func(c Condition) { t.p.Conditions = append(t.p.Conditions, c) }
+	t.linkConditions(add)
+	t.peerConditions(add)
+	for _, v := range t.f.Volumes {
+		t.volumeConditions(v, add)
+	}
+	if t.needsReference() {
+		switch {
+		case len(t.f.References) == 0:
+			add(ReferenceNoneCondition())
+		case t.allReferencesBad():
+			add(ReferenceLostCondition())
+		}
+	}
+	for _, a := range t.f.Addresses {
+		if a.Conflict != "" {
+			add(AddressConflictCondition(a.Address, a.Conflict))
+		}
+		if t.role == Master && t.proc == nil && t.holdsAddresses() && !a.Held {
+			add(AddressMissingCondition(a.Address))
+		}
+	}
+	if t.f.Settings.SettingsDiffer {
+		add(SettingsDifferCondition())
+	}
+	if !t.durable.Armed {
+		add(ArmedOffCondition())
+	}
+	if t.durable.Standby {
+		add(StandbyOnCondition())
+	}
+	t.p.Conditions = append(t.p.Conditions, t.f.Observed...)
+}
+
+func (t *turn) allReferencesBad() bool {
+	for _, r := range t.f.References {
+		if r.State != ReferenceBad {
+			return false
+		}
+	}
+	return true
+}
+
+func (t *turn) linkConditions(add func(Condition)) {
+	if t.f.Heart.Running && !t.f.Heart.RealTime {
+		add(HeartNotRealtimeCondition())
+	}
+	up, heard, last := 0, 0, ""
+	for _, l := range t.f.Heart.Links {
+		switch {
+		case l.Problem != "":
+			add(LinkProblemCondition(l.Name, l.Problem))
+		case l.HeardByPeer != nil && !*l.HeardByPeer && l.State != LinkNeverHeard && t.since(l.HeardAt) < t.d:
+			add(LinkOneWayCondition(l.Name))
+		case l.State == LinkQuiet:
+			add(LinkQuietCondition(l.Name))
+		}
+		if l.State != LinkNeverHeard {
+			heard++
+		}
+		if l.State == LinkUp {
+			up++
+			last = l.Name
+		}
+	}
+	if up == 1 && heard > 1 {
+		add(LinkSingleCondition(last))
+	}
+}
+
+func (t *turn) peerConditions(add func(Condition)) {
+	if t.peer.verdict != PeerAlive {
+		add(PeerCondition(t.peer.verdict, t.peer.why))
+	}
+	if t.beat != nil && t.beat.EngineGone {
+		add(EngineSilentCondition(int(t.beat.EngineAge.Seconds())))
+	}
+}
+
+func (t *turn) volumeConditions(v VolumeFact, add func(Condition)) {
+	put := func(code string, s Severity, text, remedy string) {
+		add(volumeCondition(code, s, v.Name, text, remedy))
+	}
+	if v.SplitBrain {
+		add(SplitBrainCondition(v.Name))
+	}
+	switch {
+	case !v.Running:
+		put("volume.detached", Critical, "does not answer: its process is away.", "It is restarted by itself; look at its log if it stays away.")
+		return
+	case v.Disk == Diskless || v.Disk == DiskFailed:
+		put("volume.detached", Critical, "has no working disk on this node.", "Replace the disk and create the volume on it again.")
+	case v.Disk == Outdated:
+		put("volume.outdated", Warning, "is outdated here: the other node went on without this copy.", "Restore the replication link; it syncs by itself.")
+	case v.Disk == Inconsistent:
+		put("volume.inconsistent", Warning, "is inconsistent here until its sync has finished.", "Wait for the sync, or restore the replication link.")
+	case v.Disk == Consistent:
+		put("volume.consistent", Warning, "is whole here, but perhaps not the newest copy.", "Start the other node or restore the replication link.")
+	}
+	switch {
+	case v.NeverHadPeer:
+	case v.OutOfSync > 0 && v.Connected:
+		put("replication.resyncing", Warning, "is being synced.", "Wait; until it is done the node that is the target cannot take over.")
+	case !v.Connected:
+		put("replication.disconnected", Warning, "is not connected to its other copy.", "Check the replication network and the other node.")
+	}
+	if t.memory(v.Name).permit != "" && !v.Connected && t.serves() {
+		put("volume.alone", Warning, "acknowledges alone: "+t.memory(v.Name).permit.Text(), "Restore the other node; it syncs by itself.")
+	}
+	if v.Holding && t.since(v.HoldingSince) >= t.f.Settings.Hold {
+		put("volume.holding", Critical, "holds its writes: it must not go on without the other copy.",
+			"Restore the replication link, or go on alone: `volume continue "+v.Name+" --confirm "+string(t.f.Peer)+"`.")
+	}
+}

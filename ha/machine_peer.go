@@ -1,0 +1,194 @@
+package ha
+
+import (
+	"slices"
+	"time"
+)
+
+// probeTime is how long one probe round takes: min(200 ms, D/3).
+func probeTime(d time.Duration) time.Duration { return min(200*time.Millisecond, d/3) }
+
+// hear takes in what the peer's newest beat tells, before anything is decided.
+func (t *turn) hear() {
+	h := t.f.Heart
+	if h.Late >= t.d/2 && h.WokeAt > t.peer.wake {
+		t.peer.wake, t.peer.wakeLate = h.WokeAt, h.Late
+		t.note("late", Warning, "failover", "This node was asleep for "+h.Late.Round(time.Millisecond).String()+"; the other node's time-out starts again.")
+	}
+	t.noteLinks()
+}
+
+// noteLinks says once when a link becomes quiet or is heard again.
+func (t *turn) noteLinks() {
+	for _, l := range t.f.Heart.Links {
+		was, known := t.links[l.Name]
+		t.links[l.Name] = l.State
+		switch {
+		case !known || was == l.State:
+		case l.State == LinkQuiet:
+			t.note("link.quiet", Warning, "heartbeat", "Nothing fresh is heard over "+l.Name+".")
+		case l.State == LinkUp:
+			t.note("link.up", Info, "heartbeat", "The other node is heard over "+l.Name+".")
+		}
+	}
+}
+
+// judge gives the verdict on the peer (30-decisions, "Alive, suspect, sick, dead, unknown"):
+//
+//	      a link is up, or a volume acknowledged          no heart, young heart, never heard
+//	alive <------------------------------------ suspect   unknown
+//	                                             |   |
+//	                   only its kernel answers   v   v   D of silence and a whole round unanswered
+//	                                           sick  dead
+func (t *turn) judge() {
+	was := t.peer.verdict
+	if o := t.f.Other; o.ProbeEnded >= o.ProbeBegan {
+		t.peer.roundAt = o.ProbeBegan
+	}
+	verdict, why := t.verdict()
+	t.peer.verdict, t.peer.why = verdict, why
+	switch {
+	case verdict == PeerAlive || verdict == PeerUnknown:
+		t.peer.suspectAt, t.peer.deadAt, t.peer.ripe, t.peer.refused = 0, 0, false, false
+	case verdict == PeerDead || t.peer.ripe:
+		if t.peer.deadAt == 0 {
+			t.peer.deadAt = t.f.Now
+		}
+	default:
+		t.peer.deadAt = 0
+	}
+	if t.f.Other.Beat != nil && verdict == PeerAlive && why != ReasonLinksFailed {
+		t.beat = t.f.Other.Beat
+		t.rememberBeat()
+	}
+	if was != verdict {
+		severity := Info
+		if verdict == PeerDead || verdict == PeerSick {
+			severity = Critical
+		}
+		t.note("peer."+string(verdict), severity, "heartbeat", "The other node is "+string(verdict)+": "+why.Text())
+	}
+	t.why(why)
+	t.probeAgain()
+}
+
+// rememberBeat keeps what a later decision needs of a fresh beat.
+func (t *turn) rememberBeat() {
+	b := t.beat
+	if b.Role == Master || b.Role == Promoting {
+		t.peer.masterBoot, t.peer.wasMaster = b.Boot, true
+	}
+	if b.Role == Failed {
+		t.peer.failedBoot, t.peer.hasFailed = b.Boot, true
+	} else {
+		t.peer.hasFailed = false
+	}
+	if !b.EngineGone {
+		t.peer.goneAt = 0
+	} else if t.peer.goneAt == 0 {
+		t.peer.goneAt = t.f.Now
+	}
+}
+
+// verdict is judge without its memory of the end; it keeps the beginning of the silence and the newest complete probe round.
+func (t *turn) verdict() (PeerVerdict, Reason) {
+	h, o := t.f.Heart, t.f.Other
+	if !h.Running || !h.Heartbeats {
+		return PeerUnknown, ReasonHeartSilent
+	}
+	if slices.ContainsFunc(h.Links, func(l LinkFact) bool { return l.State == LinkUp }) {
+		return PeerAlive, ReasonPeerAlive
+	}
+	if !h.EverHeard {
+		return PeerUnknown, ReasonNeverHeard
+	}
+	if t.since(h.Since) < t.d {
+		return PeerUnknown, ReasonHeartYoung
+	}
+	if t.peer.suspectAt == 0 || t.peer.suspectAt < t.peer.wake {
+		t.peer.suspectAt = t.f.Now
+		t.peer.ripe = false
+	}
+	if o.VolumeAckAt >= t.peer.suspectAt && t.since(o.VolumeAckAt) < t.d {
+		return PeerAlive, ReasonLinksFailed
+	}
+	return t.silent()
+}
+
+// silent tells suspect, sick and dead apart by the probe rounds.
+func (t *turn) silent() (PeerVerdict, Reason) {
+	o := t.f.Other
+	if t.peer.roundAt == 0 || t.peer.roundAt < t.peer.suspectAt {
+		return PeerSuspect, ReasonProbing
+	}
+	ripe := t.silence() >= t.d
+	if o.KernelAt >= t.peer.roundAt {
+		t.peer.ripe = ripe && o.AddressAt < t.peer.roundAt && t.f.Settings.Mode == Evidence
+		if t.peer.ripe {
+			return PeerSick, ReasonSickRipe
+		}
+		return PeerSick, ReasonPeerSick
+	}
+	t.peer.ripe = false
+	if ripe {
+		return PeerDead, ReasonPeerDead
+	}
+	return PeerSuspect, ReasonProbing
+}
+
+// silence is the time since the newest sign of the peer's programs; an own lateness and heart's start begin it anew.
+func (t *turn) silence() time.Duration {
+	o := t.f.Other
+	life := max(o.FreshAt, t.f.Heart.Since, t.peer.wake)
+	if o.VolumeAckAt >= t.peer.suspectAt {
+		life = max(life, o.VolumeAckAt)
+	}
+	return t.since(life)
+}
+
+// gone says that the peer counts as dead: dead, or sick for long enough without an address.
+func (t *turn) gone() bool { return t.peer.verdict == PeerDead || t.peer.ripe }
+
+// probeAgain asks for a probe round when the silence begins, and for the next one a while after each that ended.
+func (t *turn) probeAgain() {
+	needed := t.peer.suspectAt != 0 || t.peer.goneAt != 0
+	if !needed {
+		return
+	}
+	began, ended := t.f.Other.ProbeBegan, t.f.Other.ProbeEnded
+	begin := max(t.peer.suspectAt, t.peer.goneAt)
+	pause := t.d / 10
+	if t.since(begin) > 2*t.d {
+		pause = time.Second
+	}
+	switch {
+	case t.peer.probe == 0 || t.peer.probeFor != begin:
+		t.peer.probeFor = begin
+		t.peer.probe++
+	case began >= begin && ended >= began && t.since(ended) >= pause && began >= t.peer.probeAt:
+		t.peer.probe++
+	default:
+		return
+	}
+	t.peer.probeAt = t.f.Now
+}
+
+// confirmedAge is e: the age of our newest beat that the peer confirmed. After an own lateness it counts from the waking.
+func (t *turn) confirmedAge() time.Duration { return t.since(max(t.f.Other.Confirmed, t.peer.wake)) }
+
+// referenceGood says whether a reference point answered a question that was asked after the silence began and less than D/4 ago.
+func (t *turn) referenceGood() bool {
+	return slices.ContainsFunc(t.f.References, func(r ReferenceFact) bool {
+		return r.State == ReferenceGood && r.AskedAt >= max(t.peer.suspectAt, t.peer.wake) && t.since(r.AskedAt) < t.d/4
+	})
+}
+
+// referencePending says whether some point has neither answered nor failed to answer a question that would count.
+func (t *turn) referencePending() bool {
+	return slices.ContainsFunc(t.f.References, func(r ReferenceFact) bool {
+		return r.State == ReferenceUnknown || r.AskedAt < t.peer.suspectAt || t.since(r.AskedAt) >= t.d/4
+	})
+}
+
+// needsReference says whether a takeover of a silent peer needs a reference point: always but in Availability.
+func (t *turn) needsReference() bool { return !t.f.NoVolumes || t.f.Settings.Mode != Availability }

@@ -1,0 +1,139 @@
+package ha
+
+// answersPermit are the outdate answers that permit the asker to go on alone, and the reason that each becomes.
+var answersPermit = map[AnswerResult]Reason{
+	AnsweredOutdated:     ReasonPeerOutdated,
+	AnsweredInconsistent: ReasonPeerInconsistent,
+	AnsweredFailed:       ReasonPeerDiskFailed,
+	AnsweredNoVolume:     ReasonPeerNoVolume,
+}
+
+// permit decides for each volume that is Primary and not Connected whether it may acknowledge alone (30-decisions, "Permissions"):
+//
+//	not Connected --> hold --1 the peer's stored answer, or its leaving--> permitted --Connected--> withdrawn
+//	                   |  `--2 peer dead, own promise over, reference good->
+//	                   +-- end of the hold: a condition and the action "go on alone"
+func (t *turn) permit() {
+	if !t.holdsPrimary() {
+		return
+	}
+	for _, v := range t.f.Volumes {
+		m := t.memory(v.Name)
+		if v.Connected || v.NeverHadPeer || m.permit != "" {
+			m.request = nil
+			continue
+		}
+		if v.Role != Primary || !v.Running {
+			continue
+		}
+		if r := t.permission(v, m); r != "" {
+			m.permit, m.request = r, nil
+			t.note("volume.alone", Warning, "heartbeat", "Volume "+v.Name+" acknowledges alone from now on: "+r.Text())
+			continue
+		}
+		t.askOutdate(v, m)
+	}
+}
+
+// permission says for which reason lone acknowledgement may be permitted now; empty = none.
+func (t *turn) permission(v VolumeFact, m *volumeMemory) Reason {
+	if v.Disk != UpToDate {
+		return ""
+	}
+	if r := t.answered(v, m); r != "" {
+		return r
+	}
+	switch {
+	case v.PeerRecord == "outdated":
+		return ReasonPeerOutdated
+	case v.PeerRecord == "left_in_sync" && (t.beat == nil || t.beat.Leaving):
+		return ReasonPeerLeft
+	case t.gone() && t.f.Settings.Mode == Evidence && t.f.Now >= t.ownPromiseEnd(v) && t.referenceGood():
+		return ReasonPeerDead
+	}
+	return ""
+}
+
+// answered looks for the peer's answer to the request that stands. It counts only if number, boot, generation and session are current.
+func (t *turn) answered(v VolumeFact, m *volumeMemory) Reason {
+	if t.beat == nil || m.request == nil {
+		return ""
+	}
+	for _, a := range t.beat.Answers {
+		if a.Kind != AskOutdate || a.Volume != v.Name || a.Number != m.request.Number || a.Boot != t.f.Boot {
+			continue
+		}
+		r, permits := answersPermit[a.Result]
+		noVolume := a.Result == AnsweredNoVolume
+		if permits && (noVolume || a.Generation == m.request.Generation && a.Session == m.request.Session) && m.request.Session == v.Session {
+			m.answer = &a
+			return r
+		}
+	}
+	return ""
+}
+
+// askOutdate puts the request into our beats: it stands there until it is answered or void. Only a primary whose own disk is UpToDate may ask.
+func (t *turn) askOutdate(v VolumeFact, m *volumeMemory) {
+	if v.Disk != UpToDate || v.SplitBrain {
+		m.request = nil
+		return
+	}
+	if m.request != nil && m.request.Generation == v.Generation && m.request.Session == v.Session {
+		return
+	}
+	t.request(v, m)
+}
+
+// request makes a new request for the peer's Outdated.
+func (t *turn) request(v VolumeFact, m *volumeMemory) {
+	t.durable.LastRequest++
+	m.request = &Request{
+		Number: t.durable.LastRequest, Kind: AskOutdate, Volume: v.Name,
+		Generation: v.Generation, Session: v.Session, Epoch: t.own,
+	}
+}
+
+// permitted says whether every volume that is not Connected may go on alone, and there is one: then being unsure changes nothing.
+func (t *turn) permitted() bool {
+	any := false
+	for _, v := range t.f.Volumes {
+		if v.Connected && t.peer.verdict == PeerAlive || v.NeverHadPeer {
+			any = any || v.NeverHadPeer
+			continue
+		}
+		if t.memory(v.Name).permit == "" {
+			return false
+		}
+		any = true
+	}
+	return any
+}
+
+// answer deals with the peer's requests for an outdated copy: this side's volume answers, and the answer stands in our beats as long as
+// the request is heard. A node that serves refuses.
+func (t *turn) answer(r Request) (wish *Request, answer *Answer) {
+	a := Answer{Number: r.Number, Boot: t.beat.Boot, Kind: r.Kind, Volume: r.Volume, Generation: r.Generation, Session: r.Session, Epoch: t.durable.Epoch}
+	for _, v := range t.f.Volumes {
+		if v.Name != r.Volume {
+			continue
+		}
+		for i := range v.AnsweredNow {
+			if got := v.AnsweredNow[i]; got.Number == r.Number && got.Boot == t.beat.Boot {
+				return nil, &got
+			}
+		}
+		if t.serves() || t.role == Demoting || t.aheadOf(v) {
+			a.Result, a.Reason = AnsweredRefused, Reason(t.role)
+			return nil, &a
+		}
+		return &r, nil
+	}
+	a.Result = AnsweredNoVolume
+	return nil, &a
+}
+
+// aheadOf says whether a peer that does not serve asks for a copy to be outdated that the comparison calls the newer one.
+func (t *turn) aheadOf(v VolumeFact) bool {
+	return !t.rival() && !v.Connected && (t.f.Other.Snapshots[v.Name] == CompareAhead || t.f.Other.Snapshots[v.Name] == CompareDiverged)
+}

@@ -1,0 +1,62 @@
+package ha
+
+// unsure is what a serving node does when the peer no longer confirms its beats (30-decisions, "Unsure"). With e the age of our newest
+// beat that the peer confirmed:
+//
+//	0 ---------- D/2 ------------ 0.8 D ------------ D
+//	  certain     hold, ask all     no good reference   the other side acts
+//	              reference points  point: revoke       at the earliest
+//
+// It says whether the role was revoked. A permission that was given before ends the doubt.
+func (t *turn) unsure() bool {
+	t.heedLateness()
+	e := t.confirmedAge()
+	if t.permitted() || e <= t.d/2 {
+		return false
+	}
+	if e <= t.d/5*4 || len(t.f.References) == 0 || t.referenceGood() || t.nobodyMoves() {
+		return false
+	}
+	t.revoke(ReasonIsolated)
+	return true
+}
+
+// nobodyMoves says whether both nodes are known to act on nothing by themselves: then a revoke would only end the service.
+func (t *turn) nobodyMoves() bool {
+	b := t.f.Other.Beat
+	return !t.f.Settings.Active || !t.durable.Armed && b != nil && !b.Armed
+}
+
+// heedLateness keeps the virtual addresses off after an own sleep of D/2 or more until it is clear that nobody replaced this node: a fresh
+// round trip, a permission from before, or, without a volume, a dead peer and no other machine that answers for the addresses.
+func (t *turn) heedLateness() {
+	wake := t.peer.wake
+	if wake <= t.settledWake {
+		t.addressesOff = false
+		return
+	}
+	b := t.beat
+	switch {
+	case t.permitted():
+	case b != nil && t.f.Other.Confirmed > wake && !t.rival() && !t.own.Less(b.Epoch):
+	case t.f.NoVolumes && t.gone() && t.f.Other.AddressAt < wake:
+	default:
+		t.addressesOff = true
+		t.why(ReasonWokeLate)
+		return
+	}
+	t.settledWake, t.addressesOff = wake, false
+}
+
+// askEvery is how often the reference points are asked: every D/10 while a decision may need them, else at leisure (0).
+func (t *turn) askEvery() bool {
+	unsureMaster := t.serves() && !t.permitted() && t.confirmedAge() > t.d/2
+	silent := t.peer.suspectAt != 0 && t.silence() >= t.d/2 && !t.settledSilence()
+	woke := t.serves() && t.peer.wake > t.settledWake
+	return unsureMaster || silent || woke || t.peer.goneAt != 0
+}
+
+// settledSilence says whether the peer's silence has been decided upon so that no reference point changes it.
+func (t *turn) settledSilence() bool {
+	return t.serves() && t.permitted() || t.peer.refused && !t.f.NoVolumes
+}

@@ -1,0 +1,225 @@
+package ha
+
+import "time"
+
+// said returns what the peer's newest fresh beat says of a volume; nil = nothing.
+func (t *turn) said(name string) *VolumeSaying {
+	if t.f.Other.Beat == nil {
+		return nil
+	}
+	for i := range t.f.Other.Beat.Volumes {
+		if t.f.Other.Beat.Volumes[i].Name == name {
+			return &t.f.Other.Beat.Volumes[i]
+		}
+	}
+	return nil
+}
+
+// followVolumes forgets what a new replication session has made void, and ends licences.
+func (t *turn) followVolumes() {
+	for _, v := range t.f.Volumes {
+		m := t.memory(v.Name)
+		together := v.Connected && t.peer.verdict == PeerAlive
+		if together || v.Session != m.session {
+			m.permit, m.request, m.answer = "", nil, nil
+			m.session = v.Session
+		}
+		if together {
+			m.endLicence = ""
+			if s := t.said(v.Name); t.beat != nil && s != nil && s.Connected {
+				m.sureAt = t.f.Other.FreshAt
+			}
+		}
+		if m.permit == "" && v.Permission != "" && !together && t.holdsPrimary() {
+			m.permit = Reason(v.Permission)
+		}
+		if !t.holdsPrimary() {
+			m.permit, m.seenPrimary, m.oddSince = "", false, 0
+			if !t.outdating {
+				m.request, m.answer = nil, nil
+			}
+		}
+		t.endLicence(v, m)
+	}
+	if t.beat != nil && t.rival() {
+		t.entitled = false
+	}
+}
+
+// holdsPrimary says whether volumes are, or may still be, Primary here by right.
+func (t *turn) holdsPrimary() bool {
+	return t.serves() || t.role == Demoting && t.proc != nil && t.proc.Kind == ProcedureDemote
+}
+
+// endLicence ends a secondary's licence when its own loop slept, when the peer's promise ran out, or in a split-brain (30-decisions,
+// "A secondary's UpToDate is a licence"). The first decision that is "no" ends it in refuse.
+func (t *turn) endLicence(v VolumeFact, m *volumeMemory) {
+	if v.Connected && t.peer.verdict == PeerAlive || m.endLicence != "" || t.holdsPrimary() || v.NeverHadPeer {
+		return
+	}
+	h := t.f.Heart
+	switch {
+	case v.SplitBrain:
+		m.endLicence = ReasonSplitBrain
+	case h.Late >= t.d && h.WokeAt > m.sureAt:
+		m.endLicence = ReasonLicenceLate
+	case t.promiseOver(v.Name):
+		m.endLicence = ReasonLicencePromise
+	default:
+		return
+	}
+	if v.Licence {
+		t.note("licence.ended", Warning, "heartbeat", "Volume "+v.Name+" may not be promoted by itself any more: "+m.endLicence.Text())
+	}
+}
+
+// promiseOver says whether the peer may have begun to acknowledge alone: its promise, less 5 %, counted from when we sent the
+// newest beat that it echoed, has run out.
+func (t *turn) promiseOver(volume string) bool {
+	s := t.said(volume)
+	if s == nil || t.f.Other.EchoedSent == 0 {
+		return false
+	}
+	return t.since(t.f.Other.EchoedSent) >= s.Promise/20*19
+}
+
+// dataBlocker says why this side of a volume may not be promoted by the ordinary rules; empty = it may.
+func (t *turn) dataBlocker(v VolumeFact) Reason {
+	m := t.memory(v.Name)
+	switch {
+	case !v.Running:
+		return ReasonVolumeGone
+	case v.SplitBrain:
+		return ReasonSplitBrain
+	case v.BlockedReason != "":
+		return ReasonVolumeBlocked
+	}
+	if r := diskBlocker(v.Disk); r != "" {
+		return r
+	}
+	switch {
+	case v.NeverHadPeer, t.entitled, v.Connected && t.peer.verdict == PeerAlive:
+		return ""
+	case m.endLicence != "":
+		return m.endLicence
+	case !v.Connected && !v.Licence:
+		return ReasonNoLicence
+	}
+	return ""
+}
+
+// diskBlocker says why a disk in this state is not fit to be promoted; empty = UpToDate.
+func diskBlocker(d Disk) Reason {
+	switch d {
+	case UpToDate:
+		return ""
+	case Inconsistent:
+		return ReasonDiskInconsistent
+	case Outdated:
+		return ReasonDiskOutdated
+	case Consistent:
+		return ReasonDiskConsistent
+	}
+	return ReasonDiskFailed
+}
+
+// dataBlockers is dataBlocker over all volumes, each reason once, in the volumes' order.
+func (t *turn) dataBlockers() []Reason {
+	var all []Reason
+	for _, v := range t.f.Volumes {
+		if r := t.dataBlocker(v); r != "" {
+			all = append(all, r)
+		}
+	}
+	return all
+}
+
+// compare joins the comparisons of all volumes: ahead or behind only if no volume says the opposite. A volume that is
+// Connected has been compared by its own handshake.
+func (t *turn) compare() Comparison {
+	sum := CompareEqual
+	for _, v := range t.f.Volumes {
+		c := t.compareVolume(v)
+		switch {
+		case c == CompareDiverged || sum == CompareDiverged:
+			sum = CompareDiverged
+		case c == CompareRefused || sum == CompareRefused:
+			sum = CompareRefused
+		case c == CompareUnknown || sum == CompareUnknown:
+			sum = CompareUnknown
+		case sum == CompareEqual:
+			sum = c
+		case c != CompareEqual && c != sum:
+			sum = CompareRefused
+		}
+	}
+	if t.f.NoVolumes {
+		return CompareEqual
+	}
+	return sum
+}
+
+func (t *turn) compareVolume(v VolumeFact) Comparison {
+	switch {
+	case v.SplitBrain:
+		return CompareDiverged
+	case !v.Running:
+		return CompareRefused
+	case !v.Connected:
+		return t.f.Other.Snapshots[v.Name]
+	case v.Disk == UpToDate && v.PeerDisk == UpToDate:
+		return CompareEqual
+	case v.Disk == UpToDate:
+		return CompareAhead
+	case v.PeerDisk == UpToDate:
+		return CompareBehind
+	}
+	return CompareUnknown
+}
+
+// connected says whether every volume mirrors its writes.
+func (t *turn) connected() bool {
+	for _, v := range t.f.Volumes {
+		if !v.Connected {
+			return false
+		}
+	}
+	return true
+}
+
+// ownPromiseEnd is when this side's promise to acknowledge nothing alone has ended: P after the connection was lost, or P after the newest
+// peer beat that we echoed came in, whichever is earlier.
+func (t *turn) ownPromiseEnd(v VolumeFact) Instant {
+	p := t.f.Settings.Promise()
+	end := v.LostAt
+	if heard := t.f.Other.FreshAt; end == 0 || heard != 0 && heard < end {
+		end = heard
+	}
+	return end.Add(p)
+}
+
+// promise is what the next beat promises of a volume.
+func (t *turn) promise(v VolumeFact) time.Duration {
+	p := t.f.Settings.Promise()
+	m := t.memory(v.Name)
+	switch {
+	case v.NeverHadPeer, v.Permission != "", m.permit != "":
+		return 0
+	case v.Connected || !t.holdsPrimary():
+		return p
+	}
+	return min(p, max(0, t.ownPromiseEnd(v).Sub(t.f.Now)))
+}
+
+// forget drops the notion of volumes that the settings no longer hold.
+func (t *turn) forget() {
+	for name := range t.volumes {
+		known := false
+		for _, v := range t.f.Volumes {
+			known = known || v.Name == name
+		}
+		if !known {
+			delete(t.volumes, name)
+		}
+	}
+}
