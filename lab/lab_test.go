@@ -1,0 +1,394 @@
+package lab_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"evenkeel/lab/probe"
+)
+
+// within waits until ok says yes, asking every 20 ms.
+func within(t *testing.T, limit time.Duration, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(limit); !ok(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not within %s: %s", limit, what)
+		}
+	}
+}
+
+// leftovers are what a lab in dir has left on this machine: processes that name it or live in its namespaces, mounts, loop devices, files.
+func leftovers(dir string, spaces []string) []string {
+	var left []string
+	for _, pid := range processes() {
+		command, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		space, _ := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", pid))
+		own := strings.Contains(string(command), dir)
+		for _, s := range spaces {
+			own = own || space == s
+		}
+		if own && pid != os.Getpid() {
+			left = append(left, fmt.Sprintf("process %d %q in %s", pid, command, space))
+		}
+	}
+	mounts, _ := os.ReadFile("/proc/self/mountinfo")
+	if strings.Contains(string(mounts), dir) {
+		left = append(left, "a mount")
+	}
+	files, _ := filepath.Glob("/sys/block/loop*/loop/backing_file")
+	for _, f := range files {
+		if b, _ := os.ReadFile(f); strings.Contains(string(b), dir) {
+			left = append(left, "loop device "+f)
+		}
+	}
+	if _, err := os.Stat(dir); err == nil {
+		left = append(left, "the folder")
+	}
+	return left
+}
+
+// processes are the pids of this machine.
+func processes() []int {
+	entries, _ := os.ReadDir("/proc")
+	var pids []int
+	for _, e := range entries {
+		var pid int
+		if _, err := fmt.Sscan(e.Name(), &pid); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// spaces are the names of the network namespaces of a lab's machines.
+func (w *world) spaces() []string {
+	var list []string
+	for _, n := range w.status().Nodes {
+		if s, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", *n.PID)); err == nil {
+			list = append(list, s)
+		}
+	}
+	return append(list, w.ok("exec", "client", "--", "readlink", "/proc/self/ns/net"))
+}
+
+func TestDownLeavesNothing(t *testing.T) {
+	for name, trouble := range map[string]func(w *world){
+		"in order":                  func(*world) {},
+		"with a frozen node":        func(w *world) { w.ok("freeze", "a") },
+		"with a node that is off":   func(w *world) { w.ok("kill", "b") },
+		"after a crash of the lab":  func(w *world) { killDaemon(w) },
+		"after a crash with frozen": func(w *world) { w.ok("freeze", "b"); killDaemon(w) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			spaces := w.spaces()
+			inside := exec.Command("/proc/self/exe", "lab", "--dir", w.dir, "exec", "client", "--", "sleep", "600")
+			if err := inside.Start(); err != nil {
+				t.Fatal(err)
+			}
+			gone := make(chan error, 1)
+			go func() { gone <- inside.Wait() }()
+			trouble(w)
+			w.ok("down")
+			select {
+			case <-gone:
+			case <-time.After(5 * time.Second):
+				t.Error("a command inside the client outlived the lab")
+			}
+			if left := leftovers(w.dir, spaces); len(left) > 0 {
+				t.Errorf("left behind: %q", left)
+			}
+		})
+	}
+}
+
+// killDaemon is a crash of the lab itself.
+func killDaemon(w *world) {
+	w.t.Helper()
+	p, err := os.FindProcess(w.status().Daemon)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if err := p.Kill(); err != nil {
+		w.t.Fatal(err)
+	}
+	within(w.t, 5*time.Second, "the daemon is gone", func() bool {
+		complaint := ""
+		_, complaint, _ = w.run("status")
+		return strings.Contains(complaint, "has crashed")
+	})
+}
+
+func TestUpAfterACrashAndUpTwice(t *testing.T) {
+	w := newWorld(t)
+	if c := w.fails(1, "up", "--bare", "--detach", "--console-port", "0"); !strings.Contains(c, "already") {
+		t.Errorf("a second up says %q", c)
+	}
+	killDaemon(w)
+	old := w.dir
+	w.ok("up", "--bare", "--detach", "--console-port", "0")
+	if w.dir != old || !w.pings("client", "10.88.1.1") {
+		t.Error("the lab that was started over its own ruins does not work")
+	}
+}
+
+func TestTwoLabsSideBySide(t *testing.T) {
+	one, two := newWorld(t), newWorld(t)
+	one.ok("cut", "lan")
+	if one.pings("a", "10.88.1.2") {
+		t.Error("the cut lan still carries")
+	}
+	if !two.pings("a", "10.88.1.2") {
+		t.Error("a cut in one lab cuts the other")
+	}
+	one.ok("down")
+	if !two.pings("client", "10.88.1.254") {
+		t.Error("the end of one lab hurts the other")
+	}
+}
+
+func TestNetworksAsInTheTable(t *testing.T) {
+	w := newWorld(t)
+	for where, addresses := range map[string][]string{
+		"a":      {"10.88.1.2", "10.88.1.9", "10.88.1.254", "10.88.2.2", "10.88.2.254", "10.88.3.2"},
+		"client": {"10.88.1.1", "10.88.2.2", "10.88.2.254"},
+	} {
+		for _, address := range addresses {
+			if !w.pings(where, address) {
+				t.Errorf("%s does not reach %s", where, address)
+			}
+		}
+	}
+	if w.pings("client", "10.88.3.1") {
+		t.Error("the client reaches the replication network")
+	}
+	for node, want := range map[string]string{"a": "evenkeel-master.lab", "b": "evenkeel-slave.lab"} {
+		if got := w.ok("exec", node, "--", "hostname"); got != want {
+			t.Errorf("%s is called %q", node, got)
+		}
+	}
+}
+
+// carrier reads a node's device.
+func (w *world) carrier(node, device string) string {
+	return w.ok("exec", node, "--", "cat", "/sys/class/net/"+device+"/carrier")
+}
+
+func TestCutAndJoin(t *testing.T) {
+	w := newWorld(t)
+	w.ok("cut", "a:lan")
+	if c := w.carrier("a", "lan"); c != "0" {
+		t.Errorf("a:lan is cut and has carrier %s", c)
+	}
+	if c := w.carrier("b", "lan"); c != "1" || !w.pings("b", "10.88.1.254") {
+		t.Errorf("cutting a:lan cuts b:lan (carrier %s)", c)
+	}
+	w.ok("kill", "a")
+	w.ok("start", "a")
+	if c := w.carrier("a", "lan"); c != "0" {
+		t.Error("a cut did not stay over kill and start")
+	}
+	w.ok("join", "a:lan")
+	within(t, 3*time.Second, "a joined cable carries", func() bool { return w.pings("a", "10.88.1.2") })
+	w.ok("cut", "a:all")
+	for _, device := range []string{"lan", "wan", "sync"} {
+		if w.carrier("a", device) != "0" || w.carrier("b", device) != "1" {
+			t.Errorf("a:all is cut: carrier of %s is wrong", device)
+		}
+	}
+	w.ok("join", "all")
+	within(t, 3*time.Second, "all is joined", func() bool { return w.pings("a", "10.88.3.2") && w.pings("a", "10.88.1.2") })
+}
+
+func TestSilentAndOneWayKeepTheCarrier(t *testing.T) {
+	w := newWorld(t)
+	w.ok("cut", "sync", "--silent")
+	if w.carrier("a", "sync") != "1" || w.pings("a", "10.88.3.2") {
+		t.Error("a silent cut must keep the carrier and drop the frames")
+	}
+	w.ok("join", "sync")
+	if !w.pings("a", "10.88.3.2") {
+		t.Error("a silent cut does not end")
+	}
+	before := w.received("b", "sync")
+	w.ok("cut", "sync", "--to", "a")
+	if w.pings("a", "10.88.3.2") {
+		t.Error("a hears although it is cut one way")
+	}
+	if after := w.received("b", "sync"); after <= before {
+		t.Errorf("b does not hear a: %d frames before, %d after", before, after)
+	}
+	if c := w.fails(2, "cut", "b:lan", "--to", "a"); !strings.Contains(c, "--to b") {
+		t.Errorf("an impossible direction is answered by %q", c)
+	}
+}
+
+// received counts the frames that a node's device took in.
+func (w *world) received(node, device string) (n int) {
+	w.t.Helper()
+	if _, err := fmt.Sscan(w.ok("exec", node, "--", "cat", "/sys/class/net/"+device+"/statistics/rx_packets"), &n); err != nil {
+		w.t.Fatal(err)
+	}
+	return n
+}
+
+// probe asks the echo service of a node from the client.
+func (w *world) probe(args ...string) probe.Result {
+	w.t.Helper()
+	var r probe.Result
+	if err := json.Unmarshal([]byte(w.ok(append([]string{"probe", "--json"}, args...)...)), &r); err != nil {
+		w.t.Fatal(err)
+	}
+	return r
+}
+
+// echo starts the echo service in a node.
+func (w *world) echo(node string) {
+	w.t.Helper()
+	cmd := exec.Command("/proc/self/exe", "lab", "--dir", w.dir, "exec", node, "--", "/run/lab/evenkeel", "lab", "echo", "--node", node)
+	if err := cmd.Start(); err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { _ = cmd.Wait() }) // ends with the lab, whose cleanup runs first only if the lab was made later
+	within(w.t, 5*time.Second, "echo answers", func() bool {
+		r := w.probe("--for", "20ms", "--every", "10ms", "10.88.1."+map[string]string{"a": "1", "b": "2"}[node]+":7007")
+		return r.Lost == 0
+	})
+}
+
+func TestProbeLossAndFreeze(t *testing.T) {
+	w := newWorld(t)
+	t.Cleanup(func() { w.ok("down") }) // before the echo services are waited for
+	w.ok("exec", "a", "--", "ip", "address", "add", "10.88.1.100/24", "dev", "lan")
+	defer w.ok("down")
+	w.echo("a")
+	r := w.probe("--for", "1s", "10.88.1.100:7007")
+	if r.Sent != 200 || r.Lost > 2 || len(r.AnsweredBy) != 1 || r.AnsweredBy[0].Node != "a" {
+		t.Errorf("a healthy second: %+v", r)
+	}
+	t.Logf("a healthy second: %+v", r)
+	w.ok("loss", "a:lan", "30%")
+	r = w.probe("--for", "2s", "10.88.1.1:7007")
+	if share := float64(r.Lost) / float64(r.Sent); share < 0.35 || share > 0.67 { // 1 - 0.7*0.7 = 0.51
+		t.Errorf("30%% loss each way loses %.2f of the answers", share)
+	}
+	w.ok("loss", "a:lan", "0%")
+	w.frozenMachine()
+}
+
+// frozenMachine freezes a in both ways.
+func (w *world) frozenMachine() {
+	w.t.Helper()
+	w.ok("freeze", "a")
+	if w.pings("b", "10.88.1.1") || w.carrier("b", "lan") != "1" {
+		w.t.Error("a frozen machine answers, or the other side lost its carrier")
+	}
+	if r := w.probe("--for", "300ms", "10.88.1.1:7007"); r.Lost != r.Sent || r.LongestSilence < 290 {
+		w.t.Errorf("a frozen machine answers: %+v", r)
+	}
+	if c := w.fails(1, "freeze", "a"); !strings.Contains(c, "already") {
+		w.t.Errorf("freezing twice says %q", c)
+	}
+	w.ok("thaw", "a")
+	if r := w.probe("--for", "300ms", "10.88.1.1:7007"); r.Lost > 5 {
+		w.t.Errorf("a thawed machine does not answer: %+v", r)
+	}
+	w.ok("freeze", "a", "--userland")
+	if !w.pings("b", "10.88.1.1") {
+		w.t.Error("the kernel of a machine with frozen userland does not answer")
+	}
+	if r := w.probe("--for", "300ms", "10.88.1.1:7007"); r.Lost != r.Sent {
+		w.t.Errorf("a frozen userland answers: %+v", r)
+	}
+	w.ok("thaw", "a")
+}
+
+func TestPowerCutAndStop(t *testing.T) {
+	w := newWorld(t)
+	w.ok("exec", "a", "--", "sh", "-c", "echo kept > /var/lib/evenkeel/x; echo kept > /var/lib/evenkeel/disks/x; echo lost > /run/evenkeel/x")
+	began := time.Now()
+	w.ok("kill", "a")
+	t.Logf("a power cut took %s", time.Since(began))
+	if c := w.fails(1, "exec", "a", "--", "true"); !strings.Contains(c, "lab start a") {
+		t.Errorf("a command in a node that is off says %q", c)
+	}
+	w.ok("start", "a")
+	if got := w.ok("exec", "a", "--", "sh", "-c", "cat /var/lib/evenkeel/x /var/lib/evenkeel/disks/x; ls /run/evenkeel"); got != "kept\nkept" {
+		t.Errorf("after a boot the node's folders hold %q", got)
+	}
+	w.ok("stop", "b")
+	if on := w.status().Nodes[1].On; on {
+		t.Error("b was stopped and is on")
+	}
+	w.fails(1, "stop", "b")
+	w.ok("start", "b")
+	within(t, 3*time.Second, "both machines see each other", func() bool { return w.pings("a", "10.88.3.2") })
+}
+
+func TestExitCodes(t *testing.T) {
+	w := newWorld(t)
+	if _, _, code := w.run("exec", "a", "--", "sh", "-c", "exit 7"); code != 7 {
+		t.Errorf("exec ends with %d, its command with 7", code)
+	}
+	if _, _, code := w.run("exec", "client", "--", "sh", "-c", "exit 9"); code != 9 {
+		t.Errorf("exec client ends with %d, its command with 9", code)
+	}
+	for _, wrong := range [][]string{
+		{"cut", "everything"}, {"cut", "c:lan"}, {"kill", "c"}, {"loss", "a:lan", "130%"}, {"loss", "serial", "3%"}, {"noise", "lan", "3%"},
+		{"baud", "serial", "17"}, {"disk", "a", "gone"}, {"state-disk", "a", "slow"}, {"exec", "d", "--", "true"}, {"probe"}, {"freeze"},
+	} {
+		w.fails(2, wrong...)
+	}
+	w.fails(1, "kill", "a", "heart")
+	w.ok("down")
+	if c := w.fails(1, "cut", "lan"); !strings.Contains(c, "lab up") {
+		t.Errorf("without a lab: %q", c)
+	}
+}
+
+func TestDiskAndStateFolder(t *testing.T) {
+	w := newWorld(t)
+	w.ok("disk", "a", "slow")
+	var f struct {
+		Mode string
+		Seed int64
+	}
+	b, err := os.ReadFile(filepath.Join(w.dir, "a/var/disks/faults.json"))
+	if err != nil || json.Unmarshal(b, &f) != nil || f.Mode != "slow" || f.Seed == 0 {
+		t.Errorf("the fault layer reads %s (%v)", b, err)
+	}
+	fill := []string{"exec", "a", "--", "sh", "-c", "head -c 100000 /dev/zero > /var/lib/evenkeel/big"}
+	w.ok("state-disk", "a", "full")
+	if _, complaint, code := w.run(fill...); code == 0 || !strings.Contains(complaint, "No space left") {
+		t.Errorf("a full state folder takes 100 kB (%d, %s)", code, complaint)
+	}
+	w.ok("exec", "a", "--", "sh", "-c", "head -c 100000 /dev/zero > /var/lib/evenkeel/disks/big")
+	w.ok("state-disk", "a", "ok")
+	w.ok(fill...)
+}
+
+func TestConsoleListenerEndsWithTheMachine(t *testing.T) {
+	w := newWorld(t)
+	at := strings.TrimPrefix(w.status().Nodes[0].Console, "https://")
+	conn, err := net.DialTimeout("tcp", at, time.Second)
+	if err != nil {
+		t.Fatalf("nobody listens for a's console: %v", err)
+	}
+	conn.Close()
+	w.ok("kill", "a")
+	if conn, err := net.DialTimeout("tcp", at, time.Second); err == nil {
+		conn.Close()
+		t.Error("a machine that is off accepts connections to its console")
+	}
+	w.ok("start", "a")
+	if now := w.status().Nodes[0].Console; now != "https://"+at {
+		t.Errorf("the console moved from %s to %s", at, now)
+	}
+}

@@ -1,0 +1,333 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Deadlines of a machine.
+const (
+	bootLimit = 10 * time.Second // until its first process is set up
+	stopLimit = 40 * time.Second // an orderly shut-down: leaving the pair and stopping everything
+	killLimit = 5 * time.Second
+)
+
+// running is a machine that is on.
+type running struct {
+	process Process       // PID 1 of its PID namespace
+	space   uint64        // inode of the PID namespace
+	gone    chan struct{} // closed when it is off
+	frozen  string        // "", machine, userland
+}
+
+// powerOn starts a node: a new network namespace, empty /run, PID 1.
+func (d *daemon) powerOn(node string) error {
+	if d.on(node) != nil {
+		return fmt.Errorf("node %s is on already", node)
+	}
+	if err := empty(d.layout.node(node, "run")); err != nil {
+		return err
+	}
+	if err := d.serial.flush(node); err != nil {
+		return fmt.Errorf("the serial line of %s cannot be flushed: %w", node, err)
+	}
+	space, err := newNamespace()
+	if err != nil {
+		return err
+	}
+	defer space.Close()
+	if err := d.hub.unplug(node); err != nil {
+		return err
+	}
+	if err := d.hub.plug(node, space); err != nil {
+		return err
+	}
+	if err := d.hub.apply(d.faults); err != nil {
+		return err
+	}
+	var r *running
+	err = inNetwork(space, func() (err error) {
+		r, err = d.spawn(node)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("node %s does not start: %w", node, err)
+	}
+	d.machines[node] = r
+	d.log.Info("power on", "node", node, "pid", r.process.PID)
+	return nil
+}
+
+// spawn starts PID 1. The child waits at a gate until lab.json names it, so that no crash of the daemon leaves an unknown machine.
+func (d *daemon) spawn(node string) (*running, error) {
+	files, gate, report, err := d.inherited(node)
+	if err != nil {
+		return nil, err
+	}
+	defer report.Close()
+	defer gate.Close()
+	log, err := os.OpenFile(d.layout.node(node, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(d.self, "lab", "node-init", "--dir", d.layout.dir, "--node", node, "--serial", d.serial.path(node))
+	if d.options.Bare {
+		cmd.Args = append(cmd.Args, "--bare")
+	}
+	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = "/", log, log, files
+	cmd.Env = append(os.Environ(), "HOME=/root", "TMPDIR="+d.layout.node(node, "tmp"), fmt.Sprintf("EVENKEEL_CONSOLE_FDS=%d", consoleFD))
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Setsid:     true,
+		Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC,
+	}
+	err = cmd.Start()
+	for _, f := range append(files, log) {
+		_ = f.Close()
+	}
+	if err != nil {
+		return nil, err
+	}
+	r := &running{process: identify(cmd.Process.Pid), gone: make(chan struct{})}
+	r.space = inode(fmt.Sprintf("/proc/%d/ns/pid", r.process.PID))
+	d.machinesDone.Go(func() { d.watch(node, cmd, r) })
+	d.record.Nodes[node] = r.process
+	d.record.Namespaces[node] = inode(fmt.Sprintf("/proc/%d/ns/net", r.process.PID))
+	if err := d.record.write(d.layout); err != nil {
+		return nil, errors.Join(err, r.process.kill(killLimit))
+	}
+	_, _ = gate.Write([]byte{1})
+	return r, awaitBoot(report, r)
+}
+
+// inherited makes what the child gets as files 3, 4 and 5, and this side of the gate and of the report.
+func (d *daemon) inherited(node string) (files []*os.File, gate, report *os.File, err error) {
+	gateIn, gate, err := os.Pipe()
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	report, reportOut, err := os.Pipe()
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	console, err := d.console(node)
+	return []*os.File{gateIn, reportOut, console}, gate, report, err
+}
+
+// console listens outside for the machine's console. Only the machine keeps the listener, so that a machine that is off
+// refuses connections.
+func (d *daemon) console(node string) (*os.File, error) {
+	l, err := net.Listen("tcp4", d.record.Consoles[node])
+	if err != nil {
+		return nil, fmt.Errorf("the console's address %s is in use: %w; choose another with --console-port, 0 = any free one",
+			d.record.Consoles[node], err)
+	}
+	defer l.Close()
+	d.record.Consoles[node] = l.Addr().String()
+	return l.(*net.TCPListener).File()
+}
+
+// awaitBoot waits until PID 1 is set up; what it reports is why it could not be.
+func awaitBoot(report *os.File, r *running) error {
+	_ = report.SetReadDeadline(time.Now().Add(bootLimit))
+	why, err := io.ReadAll(io.LimitReader(report, 4096))
+	if err == nil && len(why) == 0 {
+		return nil
+	}
+	if err != nil {
+		why = fmt.Appendf(nil, "it was not set up within %s", bootLimit)
+	}
+	return errors.Join(errors.New(string(why)), r.process.kill(killLimit))
+}
+
+// watch waits for the machine's end.
+func (d *daemon) watch(node string, cmd *exec.Cmd, r *running) {
+	err := cmd.Wait()
+	d.log.Info("power off", "node", node, "pid", r.process.PID, "how", fmt.Sprint(err))
+	close(r.gone)
+}
+
+// on is the machine, or nil if it is off.
+func (d *daemon) on(node string) *running {
+	r := d.machines[node]
+	if r == nil {
+		return nil
+	}
+	select {
+	case <-r.gone:
+		return nil
+	default:
+		return r
+	}
+}
+
+// mustBeOn is the machine, or an error that says what to do.
+func (d *daemon) mustBeOn(node string) (*running, error) {
+	if r := d.on(node); r != nil {
+		return r, nil
+	}
+	return nil, fmt.Errorf("node %s is off: switch it on with `evenkeel lab start %s`", node, node)
+}
+
+// powerCut ends a machine at once: the kernel kills every process of the PID namespace with its first one, stopped or not.
+func (d *daemon) powerCut(node string) error {
+	r, err := d.mustBeOn(node)
+	if err != nil {
+		return err
+	}
+	loops := loopsOf(r.process.PID)
+	if err := r.process.kill(killLimit); err != nil {
+		return err
+	}
+	return d.switchedOff(node, r, loops)
+}
+
+// powerOff shuts a machine down in order: its first process is asked to stop everything.
+func (d *daemon) powerOff(node string) error {
+	r, err := d.mustBeOn(node)
+	if err != nil {
+		return err
+	}
+	if r.frozen != "" {
+		return fmt.Errorf("node %s is frozen: thaw it first, or cut its power with `evenkeel lab kill %s`", node, node)
+	}
+	loops := loopsOf(r.process.PID)
+	if err := unix.Kill(r.process.PID, unix.SIGTERM); err != nil {
+		return fmt.Errorf("node %s cannot be told to stop: %w", node, err)
+	}
+	d.mu.Unlock() // others may look at and cut the lines meanwhile
+	timer := time.NewTimer(stopLimit)
+	defer timer.Stop()
+	select {
+	case <-r.gone:
+		d.mu.Lock()
+		return d.switchedOff(node, r, loops)
+	case <-timer.C:
+		d.mu.Lock()
+		return errors.Join(fmt.Errorf("node %s did not shut down within %s: its power was cut; see %s", node, stopLimit,
+			d.layout.node(node, "log")), d.powerCut(node))
+	}
+}
+
+// switchedOff takes what a machine leaves behind out of the kernel.
+func (d *daemon) switchedOff(node string, r *running, loops []loopDevice) error {
+	<-r.gone
+	if d.machines[node] != r {
+		return nil // another order was faster
+	}
+	if r.frozen == frozenMachine {
+		d.release(node)
+	}
+	delete(d.machines, node)
+	delete(d.record.Nodes, node)
+	return errors.Join(d.hub.unplug(node), d.hub.apply(d.faults), detach(loops), d.record.write(d.layout))
+}
+
+// The ways to be frozen.
+const (
+	frozenMachine  = "machine"
+	frozenUserland = "userland"
+)
+
+// freeze pauses a machine: every process is stopped, and unless only userland is meant its kernel falls silent too, with the
+// carrier up.
+func (d *daemon) freeze(node string, userland bool) error {
+	r, err := d.mustBeOn(node)
+	if err != nil {
+		return err
+	}
+	if r.frozen != "" {
+		return fmt.Errorf("node %s is frozen already", node)
+	}
+	if err := signalAll(r.space, unix.SIGSTOP); err != nil {
+		return err
+	}
+	r.frozen = frozenUserland
+	if userland {
+		return nil
+	}
+	r.frozen = frozenMachine
+	d.faults.frozen[node] = true
+	d.serial.set(func(f *serialFaults) { f.Paused++ })
+	return d.hub.apply(d.faults)
+}
+
+// thaw lets a frozen machine go on.
+func (d *daemon) thaw(node string) error {
+	r, err := d.mustBeOn(node)
+	if err != nil {
+		return err
+	}
+	if r.frozen == "" {
+		return fmt.Errorf("node %s is not frozen", node)
+	}
+	if r.frozen == frozenMachine {
+		d.release(node)
+		err = d.hub.apply(d.faults)
+	}
+	r.frozen = ""
+	return errors.Join(err, signalAll(r.space, unix.SIGCONT))
+}
+
+// release lets frames and bytes of a frozen machine through again.
+func (d *daemon) release(node string) {
+	delete(d.faults.frozen, node)
+	d.serial.set(func(f *serialFaults) { f.Paused-- })
+}
+
+// signalAll signals every process of a PID namespace until no new one appears: one that forks while the others are
+// being stopped is found in the next round.
+func signalAll(space uint64, signal syscall.Signal) error {
+	seen := map[int]bool{}
+	for range 50 {
+		found := false
+		for _, pid := range inNamespace("pid", space) {
+			if seen[pid] {
+				continue
+			}
+			seen[pid], found = true, true
+			if err := unix.Kill(pid, signal); err != nil && !errors.Is(err, unix.ESRCH) {
+				return fmt.Errorf("process %d cannot be signalled: %w", pid, err)
+			}
+		}
+		if !found {
+			return nil
+		}
+	}
+	return errors.New("processes appear faster than they can be stopped")
+}
+
+// killProcess kills the processes of a node that its supervisor knows under the name: heart, engine, web, volume (all of
+// them) or volume/NAME.
+func (d *daemon) killProcess(node, name string) (int, error) {
+	r, err := d.mustBeOn(node)
+	if err != nil {
+		return 0, err
+	}
+	processes, err := readProcesses(d.layout, node, r.space)
+	if err != nil {
+		return 0, err
+	}
+	killed := 0
+	for _, p := range processes {
+		if p.Name != name && !strings.HasPrefix(p.Name, name+"/") || p.HostPID == 0 {
+			continue
+		}
+		if err := unix.Kill(p.HostPID, unix.SIGKILL); err != nil {
+			return killed, fmt.Errorf("process %s of node %s cannot be killed: %w", name, node, err)
+		}
+		killed++
+	}
+	if killed == 0 {
+		return 0, fmt.Errorf("node %s runs no process %q: see `evenkeel lab status`", node, name)
+	}
+	return killed, nil
+}

@@ -1,0 +1,126 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Process names one process of this machine for good: a pid alone may be used again.
+type Process struct {
+	PID   int    `json:"pid"`
+	Start uint64 `json:"start"` // clock ticks after the machine booted, field 22 of /proc/PID/stat
+}
+
+// thisProcess is the caller.
+func thisProcess() Process { return identify(os.Getpid()) }
+
+// identify notes which process pid is now.
+func identify(pid int) Process {
+	start, _ := startTime(pid)
+	return Process{PID: pid, Start: start}
+}
+
+// alive says whether the process still runs; a zombie does not.
+func (p Process) alive() bool {
+	start, state := startTime(p.PID)
+	return p.PID > 0 && p.Start != 0 && start == p.Start && state != 'Z' && state != 'X'
+}
+
+// startTime reads field 22 and the state of /proc/PID/stat; 0 if there is no such process. The name in field 2 may hold anything.
+func startTime(pid int) (start uint64, state byte) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, 0
+	}
+	s := string(b)
+	f := strings.Fields(s[strings.LastIndexByte(s, ')')+1:])
+	if len(f) < 20 {
+		return 0, 0
+	}
+	start, _ = strconv.ParseUint(f[19], 10, 64)
+	return start, f[0][0]
+}
+
+// kill ends the process and waits until it is gone, at most for limit. A process that is gone already is no error.
+func (p Process) kill(limit time.Duration) error {
+	if !p.alive() {
+		return nil
+	}
+	fd, err := unix.PidfdOpen(p.PID, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return nil
+	} else if err != nil {
+		return fmt.Errorf("process %d cannot be watched: %w", p.PID, err)
+	}
+	defer unix.Close(fd)
+	if !p.alive() { // the pid was used again between the two looks
+		return nil
+	}
+	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("process %d cannot be killed: %w", p.PID, err)
+	}
+	return waitGone(fd, p.PID, limit)
+}
+
+// waitGone waits until the process behind a pidfd has ended.
+func waitGone(fd, pid int, limit time.Duration) error {
+	end := time.Now().Add(limit)
+	for {
+		left := time.Until(end)
+		if left <= 0 {
+			return fmt.Errorf("process %d did not end within %s: it hangs in the kernel", pid, limit)
+		}
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(left.Milliseconds())+1)
+		if n > 0 || err != nil && !errors.Is(err, unix.EINTR) {
+			return nil
+		}
+	}
+}
+
+// inode is the identity of a namespace file such as /proc/7/ns/pid; 0 if it cannot be read.
+func inode(path string) uint64 {
+	var st syscall.Stat_t
+	if syscall.Stat(path, &st) != nil {
+		return 0
+	}
+	return st.Ino
+}
+
+// inNamespace lists the processes of this machine whose namespace of a kind ("pid", "net") has the inode.
+func inNamespace(kind string, ns uint64) []int {
+	entries, err := os.ReadDir("/proc")
+	if err != nil || ns == 0 {
+		return nil
+	}
+	var pids []int
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err == nil && inode(fmt.Sprintf("/proc/%d/ns/%s", pid, kind)) == ns {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// innerPID is a process's number inside its own PID namespace: the last one of NSpid. 0 if it is gone.
+func innerPID(pid int) int {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(b)) {
+		if rest, ok := strings.CutPrefix(line, "NSpid:"); ok {
+			f := strings.Fields(rest)
+			n, _ := strconv.Atoi(f[len(f)-1])
+			return n
+		}
+	}
+	return 0
+}

@@ -1,0 +1,85 @@
+package lab
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// upLimit is how long the daemon may take until both machines are on.
+const upLimit = 60 * time.Second
+
+// up starts a lab: the leftovers of one that crashed are cleaned away, the daemon starts in a session and mount namespace of its own.
+func up(l layout, o Options) error {
+	if os.Geteuid() != 0 {
+		return errors.New("the lab needs root, for its namespaces: run it with sudo")
+	}
+	r, made, err := readRecord(l)
+	if err != nil {
+		return err
+	}
+	if made && r.Daemon.alive() {
+		return fmt.Errorf("a lab runs in %s already (process %d): end it with `evenkeel lab down`, or choose another --dir", l.dir, r.Daemon.PID)
+	}
+	if _, err := down(l); err != nil {
+		return fmt.Errorf("the lab that crashed in %s cannot be cleaned away: %w", l.dir, err)
+	}
+	if err := l.make(); err != nil {
+		return err
+	}
+	if err := startDaemon(l, o); err != nil {
+		_, downErr := down(l)
+		return errors.Join(err, downErr)
+	}
+	return nil
+}
+
+// startDaemon starts `lab daemon` and waits until it says that the machines are on.
+func startDaemon(l layout, o Options) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	options, err := json.Marshal(o)
+	if err != nil {
+		return err
+	}
+	log, err := os.OpenFile(l.log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	ready, readyOut, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer ready.Close()
+	cmd := exec.Command(self, "lab", "daemon", "--dir", l.dir, "--options", string(options))
+	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = "/", log, log, []*os.File{readyOut}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Unshareflags: unix.CLONE_NEWNS} // Go makes the new namespace's mounts private
+	err = cmd.Start()
+	_ = readyOut.Close()
+	if err != nil {
+		return fmt.Errorf("the lab's daemon does not start: %w", err)
+	}
+	go func() { _ = cmd.Wait() }() // reaps it while this process lives
+	_ = ready.SetReadDeadline(time.Now().Add(upLimit))
+	said, err := io.ReadAll(io.LimitReader(ready, 1<<16))
+	switch {
+	case string(said) == readyWord:
+		return nil
+	case len(said) > 0:
+		return errors.New(strings.ReplaceAll(strings.TrimSpace(string(said)), "\n", "; "))
+	case err != nil:
+		return fmt.Errorf("the lab was not up within %s: see %s", upLimit, l.log())
+	}
+	return errors.New("the lab's daemon died before the lab was up")
+}
