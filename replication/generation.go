@@ -72,7 +72,7 @@ func (s State) Rotate(id GenerationID, at int64) State {
 	}
 	s.BitmapOf = s.Current
 	s.Current = GenerationEntry{ID: id, Reason: reason, Node: nodeLetter(s.Node), At: at}
-	s.Flags &^= Finishing | ForcedPrimary | ConnectedInSync | PeerLeftInSync
+	s.Flags &^= Finishing | ForcedPrimary | ConnectedInSync
 	return s
 }
 
@@ -149,18 +149,18 @@ func (s State) BitmapIsFull() State {
 // PrepareFinish is the source's word, durable before "sync finished" is sent: what it had on record of the peer is gone, and the target may
 // hold Current from now on.
 func (s State) PrepareFinish() State {
-	s.Flags &^= PeerOutdated | PeerLeftInSync | FullSync
+	s.Flags &^= FullSync
 	s.Flags |= Finishing
-	return s
+	return s.ForgetPeer()
 }
 
 // FinishSyncTarget is the target's step on "sync finished": it holds the source's data set under the source's names.
-// The caller has cleared the bitmap and made the data stable.
+// The snapshot is the source's of after PrepareFinish; the caller has made the data stable and cleared the bitmap.
 func (s State) FinishSyncTarget(source Snapshot) State {
 	s.Current, s.BitmapOf, s.History = source.Current, GenerationEntry{}, source.History
 	s.Disk, s.Licence, s.Answer = UpToDate, "", Answer{}
 	s.Flags |= ConnectedInSync
-	s.Flags &^= SyncingTarget | CrashedPrimary | FullSync | PeerOutdated | PeerLeftInSync | LeftInSync
+	s.Flags &^= SyncingTarget | CrashedPrimary | DiedInSync | FullSync | PeerOutdated | PeerLeftInSync | LeftInSync
 	return s.SawEpoch(source.Epoch)
 }
 
@@ -170,18 +170,18 @@ func (s State) FinishSyncSource() State {
 	return s.inSync()
 }
 
-// Agree is the step of both sides on a verdict without a sync (Direction None): the two copies that exist are equal, so both are UpToDate.
+// Agree is the step of both sides on a verdict without a sync (Direction None), after ForgetPeer: the two copies that exist are equal, so both
+// are UpToDate.
 func (s State) Agree(peer Snapshot) State {
 	s.remember(s.BitmapOf)
 	s.BitmapOf = GenerationEntry{}
 	s.Flags |= HadPeer
-	s.Flags &^= PeerOutdated | PeerLeftInSync
-	return s.inSync().SawEpoch(peer.Epoch)
+	return s.ForgetPeer().inSync().SawEpoch(peer.Epoch)
 }
 
 func (s State) inSync() State {
 	s.Disk, s.Licence, s.Answer, s.Permission = UpToDate, "", Answer{}, Permission{}
 	s.Flags |= ConnectedInSync
-	s.Flags &^= CrashedPrimary | SplitBrain | Finishing | LeftInSync | Discard
+	s.Flags &^= CrashedPrimary | DiedInSync | SplitBrain | Finishing | LeftInSync | Discard
 	return s
 }

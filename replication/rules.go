@@ -15,7 +15,7 @@ import "strings"
 //	size                the sizes do not fit                                           refuse
 //	equal          [40] same generation, nothing set, nobody crashed                   none
 //	missed_end  [34-37] same generation, one side did not see the end of a resync      bitmap by checksum
-//	equal_bits     [41] same generation, bits set or somebody crashed                  bitmap by checksum
+//	equal_bits     [41] same generation, bits set or a primary crashed                 bitmap by checksum
 //	resume      [50,70] one's bitmap counts from the other's data set                  bitmap
 //	missed_start[51,71] one's bitmap counts from the half-way set of the other         bitmap
 //	older       [60,80] one's data set is in the other's history                       full by checksum
@@ -28,7 +28,9 @@ import "strings"
 // Compare decides between two snapshots. It is pure and mirrored by construction: the sides are put in order of their node ids first.
 func Compare(self, peer Snapshot) Verdict {
 	if self.Node == peer.Node {
-		return finish(Verdict{Rule: "same_node", Direction: Refuse}, self, peer)
+		v := Verdict{Rule: "same_node", Direction: Refuse, Wanted: Refuse}
+		v.Reason = reason(v)
+		return v
 	}
 	if self.Node < peer.Node {
 		return finish(decide(self, peer), self, peer)
@@ -40,11 +42,8 @@ func Compare(self, peer Snapshot) Verdict {
 func finish(v Verdict, x, y Snapshot) Verdict {
 	v = byDisks(v, x, y)
 	v.Wanted = v.Direction
-	target := x
-	if v.Direction == Source {
-		target = y
-	}
-	if (v.Direction == Source || v.Direction == Target) && target.Role == Primary {
+	moves := v.Direction == Source && y.Role == Primary || v.Direction == Target && x.Role == Primary
+	if moves || v.Direction == None && x.Role == Primary && y.Role == Primary {
 		v.Direction = Refuse
 	}
 	switch {
@@ -207,20 +206,17 @@ func equal(x, y Snapshot) Verdict {
 	return toward(prefer(x, y), Verdict{Rule: "equal_bits", Checksum: true})
 }
 
-// prefer says whether x's blocks stay where two equal generations differ: the primary's; else the last primary's; else the crashed one's;
-// else the first node's. Two primaries end in a refusal whatever it says.
+// prefer says whether x's blocks stay where two equal generations differ. The primary's; else the survivor's, who has everything that was
+// acknowledged though the other's power cut took it from there; else the last primary's; else the first node's.
 func prefer(x, y Snapshot) bool {
-	first := func(f func(Snapshot) bool) (bool, bool) { return f(x), f(x) != f(y) }
-	if v, ok := first(func(s Snapshot) bool { return s.Role == Primary }); ok {
-		return v
+	if x.Role != y.Role {
+		return x.Role == Primary
+	}
+	if died := x.Flags.Has(DiedInSync); died != y.Flags.Has(DiedInSync) {
+		return !died
 	}
 	if x.Promoted != y.Promoted {
 		return y.Promoted.Less(x.Promoted)
-	}
-	for _, f := range []Flags{LastPrimary, CrashedPrimary, Finishing} {
-		if v, ok := first(func(s Snapshot) bool { return s.Flags.Has(f) }); ok {
-			return v
-		}
 	}
 	return true
 }
@@ -281,8 +277,12 @@ func reason(v Verdict) string {
 		target = "one side"
 	}
 	text = strings.NewReplacer("{source}", source, "{target}", target).Replace(text)
-	if v.Direction == Refuse && (v.Wanted == Source || v.Wanted == Target) {
+	switch {
+	case v.Direction != Refuse:
+	case v.Wanted == Source || v.Wanted == Target:
 		text += "; but " + target + " is primary and cannot be overwritten: demote it first"
+	case v.Wanted == None:
+		text += "; but both are primary: demote one"
 	}
 	return text
 }

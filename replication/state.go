@@ -40,6 +40,9 @@ const (
 	SyncingTarget
 	// ForcedPrimary: the newest promotion was forced by a person on a copy that was not UpToDate.
 	ForcedPrimary
+	// DiedInSync: this side stopped without a word while connected and equal; of two equal generations the survivor's blocks stay, because a
+	// power cut may have taken from this disk what the survivor still has.
+	DiedInSync
 )
 
 // Has says whether all of g are set.
@@ -139,6 +142,9 @@ func (s State) PeerRecord() string {
 func (s State) Attach(boot [16]byte) State {
 	if s.Flags.Has(PrimaryIndicator) {
 		s.Flags |= CrashedPrimary
+	}
+	if s.Flags.Has(ConnectedInSync) {
+		s.Flags |= DiedInSync
 	}
 	s.Flags &^= PrimaryIndicator | ConnectedInSync
 	if s.Disk == Failed || s.Disk == Diskless || s.Flags.Has(SyncingTarget) {
@@ -290,7 +296,22 @@ func (s State) Leave(outdated bool) State {
 	return s.PeerGone()
 }
 
-// PeerGone is the loss of the connection. Nothing is rotated: that is lazy, see NeedsRotation.
+// ForgetPeer ends what is on record of the absent peer. On a verdict without a sync it must be durable on both sides, and each must know it of
+// the other, before either saves Agree: else one that crashes in between could start alone on a record that is not true any more.
+func (s State) ForgetPeer() State {
+	s.Flags &^= PeerOutdated | PeerLeftInSync
+	return s
+}
+
+// WentBack is the state of a disk that turned out to be an older copy of itself before any contact: nothing on it is trusted.
+func (s State) WentBack() State {
+	s.Disk = Inconsistent
+	s.Flags |= FullSync
+	return s
+}
+
+// PeerGone is the loss of the connection; save it soon: it tells the survivor from the one that died. Nothing is rotated: that is lazy, see
+// NeedsRotation.
 func (s State) PeerGone() State {
 	s.Flags &^= ConnectedInSync
 	return s

@@ -185,6 +185,9 @@ func (l *layer) keep(s uint64, data []byte) {
 		b = disk.Alloc(sector)
 		l.held[s] = b
 		l.order = append(l.order, s)
+		if len(l.order) > 2*Limit/sector {
+			l.order = slices.DeleteFunc(l.order, func(s uint64) bool { _, ok := l.held[s]; return !ok })
+		}
 	}
 	copy(b, data)
 }
