@@ -30,11 +30,20 @@ frozen, disks broken. It needs root and touches nothing outside its folder, its 
 	return c
 }
 
-// ExitCode is the exit code of an error of these commands: 1 failed, 2 usage.
+// Quiet says that nothing needs to be printed about an error: a command of `lab exec` has said itself what was wrong.
+func Quiet(err error) bool {
+	var ended exitError
+	return errors.As(err, &ended)
+}
+
+// ExitCode is the exit code of an error of these commands: 1 failed, 2 usage, for `lab exec` that of its command.
 func ExitCode(err error) int {
+	var ended exitError
 	switch {
 	case err == nil:
 		return 0
+	case errors.As(err, &ended):
+		return int(ended)
 	case errors.As(err, &usageError{}):
 		return 2
 	}

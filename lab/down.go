@@ -28,6 +28,7 @@ func down(l layout) (was bool, err error) {
 	for _, p := range r.Nodes {
 		if p.alive() {
 			loops = append(loops, loopsOf(p.PID)...)
+			wakeParents(inode(fmt.Sprintf("/proc/%d/ns/pid", p.PID)))
 		}
 	}
 	for _, p := range r.Nodes {

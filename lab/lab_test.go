@@ -225,7 +225,7 @@ func TestSilentAndOneWayKeepTheCarrier(t *testing.T) {
 	if after := w.received("b", "sync"); after <= before {
 		t.Errorf("b does not hear a: %d frames before, %d after", before, after)
 	}
-	if c := w.fails(2, "cut", "b:lan", "--to", "a"); !strings.Contains(c, "--to b") {
+	if c := w.fails(2, "cut", "b:lan", "--to", "a"); !strings.Contains(c, "cut a:... --to a") {
 		t.Errorf("an impossible direction is answered by %q", c)
 	}
 }

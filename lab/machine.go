@@ -54,9 +54,14 @@ func (d *daemon) powerOn(node string) error {
 	if err := d.hub.apply(d.faults); err != nil {
 		return err
 	}
+	pipes, err := d.inherited(node) // outside: that is where the console listens
+	if err != nil {
+		return err
+	}
+	defer pipes.close()
 	var r *running
 	err = inNetwork(space, func() (err error) {
-		r, err = d.spawn(node)
+		r, err = d.spawn(node, pipes)
 		return err
 	})
 	if err != nil {
@@ -68,34 +73,26 @@ func (d *daemon) powerOn(node string) error {
 }
 
 // spawn starts PID 1. The child waits at a gate until lab.json names it, so that no crash of the daemon leaves an unknown machine.
-func (d *daemon) spawn(node string) (*running, error) {
-	files, gate, report, err := d.inherited(node)
-	if err != nil {
-		return nil, err
-	}
-	defer report.Close()
-	defer gate.Close()
+func (d *daemon) spawn(node string, pipes *inheritance) (*running, error) {
 	log, err := os.OpenFile(d.layout.node(node, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return nil, err
 	}
+	defer log.Close()
 	cmd := exec.Command(d.self, "lab", "node-init", "--dir", d.layout.dir, "--node", node, "--serial", d.serial.path(node))
 	if d.options.Bare {
 		cmd.Args = append(cmd.Args, "--bare")
 	}
-	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = "/", log, log, files
+	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = "/", log, log, pipes.files
 	cmd.Env = append(os.Environ(), "HOME=/root", "TMPDIR="+d.layout.node(node, "tmp"), fmt.Sprintf("EVENKEEL_CONSOLE_FDS=%d", consoleFD))
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Setsid:     true,
 		Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC,
 	}
-	err = cmd.Start()
-	for _, f := range append(files, log) {
-		_ = f.Close()
-	}
-	if err != nil {
+	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
+	pipes.handedOver()
 	r := &running{process: identify(cmd.Process.Pid), gone: make(chan struct{})}
 	r.space = inode(fmt.Sprintf("/proc/%d/ns/pid", r.process.PID))
 	d.machinesDone.Go(func() { d.watch(node, cmd, r) })
@@ -104,22 +101,45 @@ func (d *daemon) spawn(node string) (*running, error) {
 	if err := d.record.write(d.layout); err != nil {
 		return nil, errors.Join(err, r.process.kill(killLimit))
 	}
-	_, _ = gate.Write([]byte{1})
-	return r, awaitBoot(report, r)
+	_, _ = pipes.gate.Write([]byte{1})
+	return r, awaitBoot(pipes.report, r)
 }
 
-// inherited makes what the child gets as files 3, 4 and 5, and this side of the gate and of the report.
-func (d *daemon) inherited(node string) (files []*os.File, gate, report *os.File, err error) {
+// inheritance is what PID 1 gets as files 3, 4 and 5, and this side of its gate and of its report.
+type inheritance struct {
+	files        []*os.File
+	gate, report *os.File
+}
+
+// handedOver lets go of the child's files: the child has them now.
+func (i *inheritance) handedOver() {
+	for _, f := range i.files {
+		_ = f.Close()
+	}
+	i.files = nil
+}
+
+// close lets go of everything.
+func (i *inheritance) close() {
+	i.handedOver()
+	_, _ = i.gate.Close(), i.report.Close()
+}
+
+// inherited makes the pipes and the console's listener.
+func (d *daemon) inherited(node string) (*inheritance, error) {
+	console, err := d.console(node)
+	if err != nil {
+		return nil, err
+	}
 	gateIn, gate, err := os.Pipe()
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, errors.Join(err, console.Close())
 	}
 	report, reportOut, err := os.Pipe()
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, errors.Join(err, console.Close(), gateIn.Close(), gate.Close())
 	}
-	console, err := d.console(node)
-	return []*os.File{gateIn, reportOut, console}, gate, report, err
+	return &inheritance{[]*os.File{gateIn, reportOut, console}, gate, report}, nil
 }
 
 // console listens outside for the machine's console. Only the machine keeps the listener, so that a machine that is off
@@ -184,6 +204,7 @@ func (d *daemon) powerCut(node string) error {
 		return err
 	}
 	loops := loopsOf(r.process.PID)
+	wakeParents(r.space)
 	if err := r.process.kill(killLimit); err != nil {
 		return err
 	}
@@ -303,6 +324,16 @@ func signalAll(space uint64, signal syscall.Signal) error {
 		}
 	}
 	return errors.New("processes appear faster than they can be stopped")
+}
+
+// wakeParents lets the parents outside of a machine's processes go on (a `lab exec` that was stopped by Ctrl-Z): a machine does
+// not end before each of its processes was waited for.
+func wakeParents(space uint64) {
+	for _, pid := range inNamespace("pid", space) {
+		if parent := parentOf(pid); parent > 1 && parent != os.Getpid() && inode(fmt.Sprintf("/proc/%d/ns/pid", parent)) != space {
+			_ = unix.Kill(parent, unix.SIGCONT)
+		}
+	}
 }
 
 // killProcess kills the processes of a node that its supervisor knows under the name: heart, engine, web, volume (all of

@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 		root := &cobra.Command{Use: "evenkeel", SilenceErrors: true, SilenceUsage: true}
 		root.AddCommand(lab.Commands())
 		err := root.Execute()
-		if err != nil {
+		if err != nil && !lab.Quiet(err) {
 			fmt.Fprintln(os.Stderr, "evenkeel:", err)
 		}
 		os.Exit(lab.ExitCode(err))

@@ -6,7 +6,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"syscall"
@@ -213,15 +212,4 @@ func idle() {
 			}
 		}
 	}
-}
-
-// enter replaces this process by a command inside all namespaces of a machine; it returns only with an error.
-func enter(pid int, command []string) error {
-	nsenter, err := exec.LookPath("nsenter")
-	if err != nil {
-		return errors.New("nsenter is missing: install util-linux")
-	}
-	args := append([]string{nsenter, "--all", "--target", fmt.Sprint(pid), "--"}, command...)
-	path := "PATH=" + filepath.Dir(program) + ":" + os.Getenv("PATH")
-	return unix.Exec(nsenter, args, append(os.Environ(), path))
 }

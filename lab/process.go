@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -33,19 +34,33 @@ func (p Process) alive() bool {
 	return p.PID > 0 && p.Start != 0 && start == p.Start && state != 'Z' && state != 'X'
 }
 
-// startTime reads field 22 and the state of /proc/PID/stat; 0 if there is no such process. The name in field 2 may hold anything.
+// startTime reads field 22 and the state of /proc/PID/stat; 0 if there is no such process.
 func startTime(pid int) (start uint64, state byte) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, 0
-	}
-	s := string(b)
-	f := strings.Fields(s[strings.LastIndexByte(s, ')')+1:])
+	f := statFields(pid)
 	if len(f) < 20 {
 		return 0, 0
 	}
 	start, _ = strconv.ParseUint(f[19], 10, 64)
 	return start, f[0][0]
+}
+
+// parentOf is the parent of a process; 0 if it is gone.
+func parentOf(pid int) int {
+	f := statFields(pid)
+	if len(f) < 2 {
+		return 0
+	}
+	parent, _ := strconv.Atoi(f[1])
+	return parent
+}
+
+// statFields are the fields of /proc/PID/stat from the third on: the name before them may hold anything.
+func statFields(pid int) []string {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return nil
+	}
+	return strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
 }
 
 // kill ends the process and waits until it is gone, at most for limit. A process that is gone already is no error.
