@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"evenkeel/ha/control"
 )
 
 // orderLimit is how long an order to the daemon may take: the longest is an orderly shut-down.
@@ -66,11 +68,7 @@ func order(ctx context.Context, l layout, verb string, o Order) (string, error) 
 	if a.Error == "" {
 		return a.Text, nil
 	}
-	err := fmt.Errorf("%s", a.Error)
-	if a.Exit == 2 {
-		return "", usageError{err}
-	}
-	return "", err
+	return "", &control.Error{Exit: a.Exit, Code: "lab", Text: a.Error}
 }
 
 // askStatus asks for the lab's state.

@@ -2,7 +2,6 @@ package lab
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,7 +11,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// Commands is the `lab` command tree. A command that fails returns an error; ExitCode says which exit code it is.
+// Commands is the `lab` command tree. An error is a *control.Error where its exit code is not 1; `lab exec` ends the program itself with the
+// exit code of its command.
 func Commands() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "lab",
@@ -21,6 +21,12 @@ func Commands() *cobra.Command {
 and sync, a serial line, replicated disks, a virtual address and two small services. Cables can be cut, machines killed or
 frozen, disks broken. It needs root and touches nothing outside its folder, its namespaces and its loop devices.`,
 		SilenceUsage: true, SilenceErrors: true,
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usage("there is no command %q in the lab: see `evenkeel lab --help`", args[0])
+			}
+			return c.Help()
+		},
 	}
 	c.PersistentFlags().String("dir", "", "the lab's folder (default $"+dirVariable+" or "+defaultDir+")")
 	c.AddCommand(upCommand(), downCommand(), statusCommand(), execCommand(), probeCommand())
@@ -28,26 +34,6 @@ frozen, disks broken. It needs root and touches nothing outside its folder, its 
 	c.AddCommand(startCommand(), stopCommand(), killCommand(), freezeCommand(), thawCommand(), diskCommand(), stateDiskCommand())
 	c.AddCommand(daemonCommand(), nodeInitCommand(), guestbookCommand(), echoCommand())
 	return c
-}
-
-// Quiet says that nothing needs to be printed about an error: a command of `lab exec` has said itself what was wrong.
-func Quiet(err error) bool {
-	var ended exitError
-	return errors.As(err, &ended)
-}
-
-// ExitCode is the exit code of an error of these commands: 1 failed, 2 usage, for `lab exec` that of its command.
-func ExitCode(err error) int {
-	var ended exitError
-	switch {
-	case err == nil:
-		return 0
-	case errors.As(err, &ended):
-		return int(ended)
-	case errors.As(err, &usageError{}):
-		return 2
-	}
-	return 1
 }
 
 // folder is where the lab of this call is.
@@ -238,7 +224,11 @@ func execCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return execute(c.Context(), l, args[0], args[1:])
+			code, err := execute(c.Context(), l, args[0], args[1:])
+			if err == nil && code != 0 {
+				os.Exit(code) // the command has said itself what was wrong
+			}
+			return err
 		},
 	}
 }

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"evenkeel/ha/control"
 )
 
 // readyFD is where the daemon says that the machines are on, or why not.
@@ -159,11 +161,10 @@ func (d *daemon) close() {
 	}
 }
 
-// usageError is an order that makes no sense: exit code 2.
-type usageError struct{ error }
-
-// usage makes one.
-func usage(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+// usage is an error of the command line, or of an order that makes no sense: exit code 2.
+func usage(format string, args ...any) error {
+	return &control.Error{Exit: control.ExitUsage, Code: "usage", Text: fmt.Errorf(format, args...).Error()}
+}
 
 // serve answers orders on lab.sock, in a goroutine that ends when the server is closed.
 func (d *daemon) serve() (*http.Server, error) {
@@ -201,9 +202,9 @@ func (d *daemon) answer(verb string, do func(Order) (string, error)) http.Handle
 			d.mu.Unlock()
 		}
 		if err != nil {
-			a = Answer{Error: err.Error(), Exit: 1}
-			if errors.As(err, &usageError{}) {
-				a.Exit = 2
+			a = Answer{Error: err.Error(), Exit: control.ExitFailed}
+			if wrong := new(control.Error); errors.As(err, &wrong) {
+				a.Exit = wrong.Exit
 			}
 			w.WriteHeader(http.StatusConflict)
 		}

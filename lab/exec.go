@@ -14,30 +14,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// exitError carries the exit code of a command that ran inside the lab. It has said itself what was wrong.
-type exitError int
-
-// Error is for callers that print it all the same.
-func (e exitError) Error() string { return fmt.Sprintf("the command ended with %d", int(e)) }
-
-// execute runs a command inside a node or the client and returns its exit code as an exitError.
-func execute(ctx context.Context, l layout, where string, command []string) error {
+// execute runs a command inside a node or the client and returns its exit code.
+func execute(ctx context.Context, l layout, where string, command []string) (int, error) {
 	if where == "client" {
-		return executeInClient(l, command)
+		return 0, executeInClient(l, command)
 	}
 	if !isNode(where) {
-		return usage("%q is no place in the lab: use a, b or client", where)
+		return 0, usage("%q is no place in the lab: use a, b or client", where)
 	}
 	s, err := askStatus(ctx, l)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	for _, n := range s.Nodes {
 		if n.Node == where && n.On {
 			return executeInNode(*n.PID, command)
 		}
 	}
-	return fmt.Errorf("node %s is off: switch it on with `evenkeel lab start %s`", where, where)
+	return 0, fmt.Errorf("node %s is off: switch it on with `evenkeel lab start %s`", where, where)
 }
 
 // executeInClient replaces this process: the client has its own network, everything else is the machine's own.
@@ -55,22 +49,22 @@ func executeInClient(l layout, command []string) error {
 
 // executeInNode runs a command as a child in all namespaces of a machine and passes signals on. nsenter would do, but it stops
 // itself when its child is frozen with the machine, and a machine cannot end before its last process was waited for.
-func executeInNode(init int, command []string) error {
+func executeInNode(init int, command []string) (int, error) {
 	runtime.LockOSThread() // this thread alone moves; the child is made from it
 	if err := enterNode(init); err != nil {
-		return fmt.Errorf("the node cannot be entered: %w", err)
+		return 0, fmt.Errorf("the node cannot be entered: %w", err)
 	}
 	if err := os.Setenv("PATH", filepath.Dir(program)+":"+os.Getenv("PATH")); err != nil {
-		return err
+		return 0, err
 	}
 	path, err := exec.LookPath(command[0])
 	if err != nil {
-		return fmt.Errorf("%s cannot be run in the node: %w", command[0], err)
+		return 0, fmt.Errorf("%s cannot be run in the node: %w", command[0], err)
 	}
 	cmd := exec.Command(path, command[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("%s cannot be run in the node: %w", command[0], err)
+		return 0, fmt.Errorf("%s cannot be run in the node: %w", command[0], err)
 	}
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
@@ -81,12 +75,12 @@ func executeInNode(init int, command []string) error {
 	}()
 	var ended *exec.ExitError
 	if err := cmd.Wait(); !errors.As(err, &ended) {
-		return err
+		return 0, err
 	}
 	if s, ok := ended.Sys().(syscall.WaitStatus); ok && s.Signaled() {
-		return exitError(128 + int(s.Signal())) // as a shell says it
+		return 128 + int(s.Signal()), nil // as a shell says it
 	}
-	return exitError(ended.ExitCode())
+	return ended.ExitCode(), nil
 }
 
 // enterNode moves the calling thread into the namespaces of a machine, the one of files last: /proc changes with it.

@@ -17,7 +17,7 @@ import (
 // Deadlines of a machine.
 const (
 	bootLimit = 10 * time.Second // until its first process is set up
-	stopLimit = 40 * time.Second // an orderly shut-down: leaving the pair and stopping everything
+	stopLimit = 90 * time.Second // an orderly shut-down: the supervisor gives 60 s to leave the pair, then stops the processes
 	killLimit = 5 * time.Second
 )
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"evenkeel/ha/control"
 	"evenkeel/lab"
 )
 
@@ -21,13 +22,21 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "lab" {
 		root := &cobra.Command{Use: "evenkeel", SilenceErrors: true, SilenceUsage: true}
 		root.AddCommand(lab.Commands())
-		err := root.Execute()
-		if err != nil && !lab.Quiet(err) {
-			fmt.Fprintln(os.Stderr, "evenkeel:", err)
-		}
-		os.Exit(lab.ExitCode(err))
+		os.Exit(exitCode(root.Execute()))
 	}
 	os.Exit(m.Run())
+}
+
+// exitCode is what the real program does with an error.
+func exitCode(err error) int {
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintln(os.Stderr, "evenkeel:", err)
+	if e := new(control.Error); errors.As(err, &e) {
+		return e.Exit
+	}
+	return 1
 }
 
 // world is one lab in a test.

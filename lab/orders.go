@@ -42,7 +42,7 @@ func (d *daemon) node(done string, do func(node string) error) func(Order) (stri
 func (d *daemon) cut(o Order) (string, error) {
 	cables, serial, err := parseWhat(o.What)
 	if err != nil {
-		return "", usageError{err}
+		return "", usage("%w", err)
 	}
 	if o.To != "" && !isNode(o.To) {
 		return "", usage("--to %q is no node: use a or b", o.To)
@@ -71,7 +71,7 @@ func (d *daemon) cut(o Order) (string, error) {
 func (d *daemon) join(o Order) (string, error) {
 	cables, serial, err := parseWhat(o.What)
 	if err != nil {
-		return "", usageError{err}
+		return "", usage("%w", err)
 	}
 	d.faults.join(cables)
 	if serial {
@@ -84,7 +84,7 @@ func (d *daemon) join(o Order) (string, error) {
 func (d *daemon) lose(o Order) (string, error) {
 	cables, serial, err := parseWhat(o.What)
 	if err != nil {
-		return "", usageError{err}
+		return "", usage("%w", err)
 	}
 	if len(cables) == 0 {
 		return "", usage("the serial line has no frames to lose: use `evenkeel lab noise serial %g%%`", o.Percent)
