@@ -16,7 +16,7 @@ type Options struct {
 	Config    config.Node
 	Catalogue []config.Service
 	Settings  SettingsSource
-	Events    EventLog
+	Events    EventLog // nil: events go to Log only
 	Volumes   Volumes
 	// PeerServer and PeerClient are the TLS configurations of the peer channel, each with the peer's certificate pinned
 	// (peer.PinnedTLS); nil = no peer channel.

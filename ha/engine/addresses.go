@@ -1,0 +1,277 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"evenkeel/ha"
+	"evenkeel/ha/control"
+	"evenkeel/ha/heart"
+)
+
+// conflictEvery is how long an address that a stranger owns is left alone before it is asked again.
+const conflictEvery = 5 * time.Second
+
+// addressState is what the loop knows of the virtual addresses. The kernel is changed under lock, so that an address cannot
+// come on after it was taken off.
+type addressState struct {
+	lock    sync.Mutex  // held while the kernel is changed
+	allowed atomic.Bool // the newest plan's word; the loop writes it
+
+	// The loop's:
+	held      map[netip.Prefix]ha.Instant // since when
+	wasHeld   bool                        // all wished addresses were on: what vanishes from here on is news
+	busy      bool
+	dropping  bool
+	readAt    ha.Instant
+	retryAt   ha.Instant
+	conflicts map[netip.Prefix]string // MAC of a stranger
+	askedAt   ha.Instant              // when conflicts were asked last
+	lost      bool                    // address.missing was noted and is not mended
+}
+
+// wishes are the virtual addresses of the settings.
+func wishes(s ha.Settings) []wish {
+	var list []wish
+	for _, v := range s.Addresses {
+		if !v.Enabled {
+			continue
+		}
+		list = append(list, wish{v.Device, v.Address})
+		for _, alias := range v.Aliases {
+			list = append(list, wish{v.Device, alias})
+		}
+	}
+	return list
+}
+
+// refreshAddresses reads from the kernel which addresses are held.
+func (e *engine) refreshAddresses() {
+	held, err := e.shells.addresses.Held()
+	if err != nil {
+		e.log.Warn("addresses cannot be read", "error", err)
+		return
+	}
+	at := now()
+	next := map[netip.Prefix]ha.Instant{}
+	for _, w := range held {
+		next[w.Address] = at
+		if since, known := e.addresses.held[w.Address]; known {
+			next[w.Address] = since
+		}
+	}
+	e.addresses.held, e.addresses.readAt = next, at
+}
+
+func (e *engine) addressFacts() []ha.AddressFact {
+	var list []ha.AddressFact
+	for _, w := range wishes(e.settings) {
+		_, held := e.addresses.held[w.Address]
+		list = append(list, ha.AddressFact{Address: w.Address.String(), Device: w.Device, Held: held, Conflict: e.addresses.conflicts[w.Address]})
+	}
+	return list
+}
+
+func (e *engine) addressConditions() []ha.Condition {
+	var list []ha.Condition
+	for _, w := range wishes(e.settings) {
+		if mac := e.addresses.conflicts[w.Address]; mac != "" {
+			list = append(list, ha.Condition{Code: "address.conflict", Severity: ha.Critical, Side: "pair", Key: w.Address.String(),
+				Text:   fmt.Sprintf("Virtual address %s is answered by a stranger with the hardware address %s.", w.Address, mac),
+				Remedy: "Find that machine on " + w.Device + " and give it another address; this node takes the address when it is free."})
+		}
+	}
+	if e.addresses.lost {
+		list = append(list, ha.Condition{Code: "address.missing", Severity: ha.Warning, Side: "local",
+			Text: "A virtual address was taken off this node by other software.", Remedy: "Find out which program manages the device; the address is put back."})
+	}
+	return list
+}
+
+// renewals are the addresses that heart keeps alive: those that this node holds and may hold.
+func (e *engine) renewals() []heart.Renewal {
+	if !e.plan.Addresses {
+		return nil
+	}
+	var list []heart.Renewal
+	for _, w := range wishes(e.settings) {
+		if _, held := e.addresses.held[w.Address]; held {
+			list = append(list, heart.Renewal{Device: w.Device, Address: w.Address.String(), Label: e.shells.addresses.Label(w.Device)})
+		}
+	}
+	return list
+}
+
+// keepAddresses converges the kernel to the plan: off at once if they may not be held; on and complete in a steady master.
+func (e *engine) keepAddresses(f ha.Facts, p ha.Plan) {
+	if f.Now.Sub(e.addresses.readAt) > time.Second {
+		e.refreshAddresses()
+	}
+	wasAllowed := e.addresses.allowed.Swap(p.Addresses)
+	if !p.Addresses {
+		e.addresses.wasHeld, e.addresses.lost = false, false
+		if (wasAllowed || len(e.addresses.held) > 0) && !e.addresses.dropping {
+			e.dropAddresses()
+		}
+		return
+	}
+	if p.Role != ha.Master || e.run.running() || e.addresses.busy {
+		return
+	}
+	e.noteMissing()
+	if e.addressesComplete() || f.Now < e.addresses.retryAt {
+		return
+	}
+	e.addresses.busy = true
+	target := e.peerTarget()
+	want := wishes(e.settings)
+	askConflicts := f.Now.Sub(e.addresses.askedAt) > conflictEvery
+	known := e.addresses.conflicts
+	e.goRun("addresses on", func(ctx context.Context) {
+		if askConflicts && !e.addressesRecentlyHeld(want) {
+			known = e.findConflicts(ctx, want, target)
+		}
+		err := e.putAddresses(ctx, want, known)
+		e.post(func() { e.addressesDone(err, known, askConflicts) })
+	})
+}
+
+// addressesDone takes the end of a convergence.
+func (e *engine) addressesDone(err error, conflicts map[netip.Prefix]string, asked bool) {
+	e.addresses.busy = false
+	e.refreshAddresses()
+	if asked {
+		e.takeConflicts(conflicts)
+	}
+	if err != nil {
+		e.addresses.retryAt = now().Add(time.Second)
+		e.log.Warn("virtual addresses incomplete", "error", err)
+		return
+	}
+	if e.addressesComplete() && e.addresses.lost {
+		e.addresses.lost = false
+		e.note(control.Event{Log: "failover", Code: "address.back", Severity: ha.Info, Text: "The virtual address is back on this node."})
+	}
+}
+
+// takeConflicts keeps who else answers and notes what is new.
+func (e *engine) takeConflicts(conflicts map[netip.Prefix]string) {
+	for address, mac := range conflicts {
+		if e.addresses.conflicts[address] == "" {
+			e.note(control.Event{Log: "failover", Code: "address.conflict", Severity: ha.Critical,
+				Text: fmt.Sprintf("Virtual address %s is answered by a stranger with the hardware address %s: it is not taken.", address, mac)})
+		}
+	}
+	e.addresses.conflicts, e.addresses.askedAt = conflicts, now()
+}
+
+// addressesRecentlyHeld: an address that other software deleted is put back without asking around first.
+func (e *engine) addressesRecentlyHeld(want []wish) bool {
+	held, err := e.shells.addresses.Held()
+	return err == nil && len(held) > 0 && len(held) < len(want)
+}
+
+// noteMissing tells of an address that vanished although nobody here took it off.
+func (e *engine) noteMissing() {
+	if e.addressesComplete() {
+		e.addresses.wasHeld = true
+		return
+	}
+	if !e.addresses.wasHeld || e.addresses.lost {
+		return
+	}
+	for _, w := range wishes(e.settings) {
+		if _, held := e.addresses.held[w.Address]; !held && e.addresses.conflicts[w.Address] == "" {
+			e.addresses.lost = true
+			e.note(control.Event{Log: "failover", Code: "address.missing", Severity: ha.Warning,
+				Text: fmt.Sprintf("Virtual address %s vanished from %s; it is put back.", w.Address, w.Device)})
+		}
+	}
+}
+
+// addressesComplete: every wished address is held, or a stranger has it.
+func (e *engine) addressesComplete() bool {
+	want := map[netip.Prefix]bool{}
+	for _, w := range wishes(e.settings) {
+		want[w.Address] = true
+		if _, held := e.addresses.held[w.Address]; !held && (e.addresses.conflicts[w.Address] == "" || now().Sub(e.addresses.askedAt) > conflictEvery) {
+			return false
+		}
+	}
+	for address := range e.addresses.held {
+		if !want[address] {
+			return false
+		}
+	}
+	return true
+}
+
+// findConflicts asks who else answers for the addresses; the peer's own answers do not count, because the decision settles that.
+func (e *engine) findConflicts(ctx context.Context, want []wish, peer probeTarget) map[netip.Prefix]string {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	found, err := e.shells.addresses.Conflict(ctx, want)
+	if err != nil {
+		e.log.Warn("conflict probe failed", "error", err)
+	}
+	strangers := map[netip.Prefix]string{}
+	for address, mac := range found {
+		if !isPeer(peer, mac) {
+			strangers[address] = mac
+		}
+	}
+	return strangers
+}
+
+func isPeer(peer probeTarget, mac string) bool {
+	for _, known := range peer.MACs {
+		if known == mac {
+			return true
+		}
+	}
+	return false
+}
+
+// putAddresses puts the addresses on that no stranger has, unless they were ordered off meanwhile.
+func (e *engine) putAddresses(ctx context.Context, want []wish, strangers map[netip.Prefix]string) error {
+	var free []wish
+	for _, w := range want {
+		if strangers[w.Address] == "" {
+			free = append(free, w)
+		}
+	}
+	e.addresses.lock.Lock()
+	defer e.addresses.lock.Unlock()
+	if !e.addresses.allowed.Load() { // whoever forbids writes that first and then waits for the lock
+		return errAbandoned
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	return e.shells.addresses.Converge(ctx, free)
+}
+
+// takeOff takes every address of ours off.
+func (e *engine) takeOff() error {
+	e.addresses.lock.Lock()
+	defer e.addresses.lock.Unlock()
+	return e.shells.addresses.DropAll()
+}
+
+// dropAddresses takes all of them off at once, without holding the loop up.
+func (e *engine) dropAddresses() {
+	e.addresses.dropping = true
+	e.goRun("addresses off", func(context.Context) {
+		err := e.takeOff()
+		e.post(func() {
+			e.addresses.dropping = false
+			if err != nil {
+				e.log.Error("virtual addresses not off", "error", err)
+			}
+			e.refreshAddresses()
+		})
+	})
+}

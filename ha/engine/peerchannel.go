@@ -1,0 +1,147 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"evenkeel/ha"
+	"evenkeel/ha/control"
+	"evenkeel/ha/peer"
+)
+
+// relayedBy marks an order that the peer's engine passed on, so that it is not passed back.
+const relayedBy = "the other node"
+
+// peerState is the channel to the other engine and what was seen over it.
+type peerState struct {
+	client   *peer.Client // nil = no channel
+	asked    ha.Instant   // when its settings were asked for last
+	fetching bool
+}
+
+// servePeer serves the peer's engine: status, events, settings, snapshots and the resolve of a split-brain, nothing else.
+func (e *engine) servePeer() {
+	if e.o.PeerClient != nil {
+		e.peer.client = peer.NewClient(e.o.Config.PeerAddress, e.o.PeerClient)
+	}
+	if e.o.PeerServer == nil || len(e.o.Config.PeerListen) == 0 {
+		return
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/status", e.getOwnStatus)
+	mux.HandleFunc("GET /v1/events", e.getOwnEvents)
+	mux.HandleFunc("GET /v1/settings", e.getSettings)
+	mux.HandleFunc("POST /v1/settings", e.postPeerSettings)
+	mux.HandleFunc("GET /v1/snapshots", e.getSnapshots)
+	mux.HandleFunc("POST /v1/volumes/{name}/resolve", e.postRelayedResolve)
+	e.goRun("peer", func(ctx context.Context) {
+		peer.Serve(ctx, peer.Options{Listen: e.o.Config.PeerListen, TLS: e.o.PeerServer, Handler: mux, Log: e.log})
+	})
+}
+
+// peerAPI is the peer's engine as a client of the common API; nil if there is no channel.
+func (e *engine) peerAPI() *control.Client {
+	if e.peer.client == nil {
+		return nil
+	}
+	return control.NewClientOver("the other node", peer.Base, e.peer.client.Transport())
+}
+
+var errNoPeer = &control.Error{Exit: control.ExitFailed, Code: "no_peer", Text: "The other node's engine does not answer: ask on that node itself."}
+
+// hearPeer looks at each new beat for settings that this node does not have yet.
+func (e *engine) hearPeer(b *ha.Beat) {
+	if b.Revision <= e.settings.Revision || e.peer.client == nil || e.peer.fetching || now().Sub(e.peer.asked) < 2*time.Second {
+		return
+	}
+	e.peer.asked, e.peer.fetching = now(), true
+	e.goRun("fetch settings", func(ctx context.Context) {
+		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		err := e.fetchSettings(ctx)
+		e.post(func() { e.peer.fetching = false })
+		if err != nil {
+			e.log.Warn("the other node's settings not fetched", "error", err)
+		}
+	})
+}
+
+// fetchSettings pulls the peer's newest revision.
+func (e *engine) fetchSettings(ctx context.Context) error {
+	var s ha.Settings
+	if err := e.peer.client.Get(ctx, "/v1/settings", &s); err != nil {
+		return err
+	}
+	return e.importSettings(ctx, s)
+}
+
+// sendSettings pushes a revision to the peer; if it is away it will pull it later.
+func (e *engine) sendSettings(s ha.Settings) {
+	if e.peer.client == nil {
+		return
+	}
+	e.goRun("send settings", func(ctx context.Context) {
+		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		if err := e.peer.client.Post(ctx, "/v1/settings", s, nil); err != nil {
+			e.log.Info("settings not sent, the other node will fetch them", "revision", s.Revision, "error", err)
+		}
+	})
+}
+
+func (e *engine) getSettings(w http.ResponseWriter, _ *http.Request) {
+	if v := e.view.Load(); v != nil {
+		answerJSON(w, v.settings)
+		return
+	}
+	errStarting.Write(w)
+}
+
+// settingsLimit bounds the settings that a peer may send, in bytes.
+const settingsLimit = 1 << 20
+
+func (e *engine) postPeerSettings(w http.ResponseWriter, r *http.Request) {
+	var s ha.Settings
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, settingsLimit)).Decode(&s); err != nil {
+		(&control.Error{Exit: control.ExitUsage, Code: "malformed", Text: fmt.Sprintf("The settings are not readable: %v.", err)}).Write(w)
+		return
+	}
+	if err := e.importSettings(r.Context(), s); err != nil {
+		writeError(w, err)
+		return
+	}
+	answerJSON(w, control.Outcome{Done: true, Code: "done", Text: "The settings are in force."})
+}
+
+func (e *engine) postRelayedResolve(w http.ResponseWriter, r *http.Request) {
+	var o control.VolumeOrder
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, settingsLimit)).Decode(&o); err != nil {
+		(&control.Error{Exit: control.ExitUsage, Code: "malformed", Text: "The order is not readable."}).Write(w)
+		return
+	}
+	o.By = relayedBy
+	out, err := e.volumeVerb(r.Context(), r.PathValue("name"), "resolve", o)
+	answer(w, out, err)
+}
+
+// relayResolve tells the peer's engine the same, so that both sides hear whose history goes. A peer that is away is no hindrance: its side is
+// told when a person asks there, and until then nothing moves.
+func (e *engine) relayResolve(ctx context.Context, name string, o control.VolumeOrder) error {
+	api := e.peerAPI()
+	if o.By == relayedBy || api == nil {
+		return nil
+	}
+	_, err := api.Volume(ctx, name, "resolve", o)
+	var refused *control.Error
+	if errors.As(err, &refused) && refused.Exit == control.ExitRefused {
+		return refused
+	}
+	if err != nil {
+		e.log.Warn("resolve not passed on to the other node", "error", err)
+	}
+	return nil
+}

@@ -1,0 +1,332 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"evenkeel/ha"
+)
+
+// Times of the calls to a volume.
+const (
+	volumeCallLimit = 3 * time.Second
+	volumeRetry     = 200 * time.Millisecond
+	aliveEvery      = 500 * time.Millisecond
+	replicationPort = 7790 // + the volume's index
+)
+
+// volume is one volume's driver: its newest state, and at most one call in flight (and a revoke beside it).
+type volume struct {
+	setting ha.VolumeSetting
+	config  VolumeConfig
+	handle  Volume
+	cancel  context.CancelFunc
+
+	mu    sync.Mutex
+	state VolumeState // newest; Fact carries instants of this machine
+
+	// The loop's:
+	busy      bool
+	revoking  bool
+	retryAt   ha.Instant
+	aliveAt   ha.Instant
+	lastError string
+	restarts  int
+	pid       int
+}
+
+// last is the newest state; any goroutine may ask.
+func (v *volume) last() VolumeState {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.state
+}
+
+func (v *volume) fact() ha.VolumeFact { return v.last().Fact }
+
+// take turns a state's ages into instants that do not wander from report to report, and keeps it.
+func (v *volume) take(s VolumeState, at ha.Instant) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	old := v.state.Fact
+	if !s.Fact.Running { // all else is the last known
+		v.state.Fact.Running = false
+		return
+	}
+	f := &s.Fact
+	f.Name = v.setting.Name
+	since := func(age time.Duration, known ha.Instant, same bool) ha.Instant {
+		if age < 0 {
+			return 0
+		}
+		if same && known != 0 {
+			return known
+		}
+		return at.Add(-age)
+	}
+	f.LostAt = since(s.Lost, old.LostAt, old.Session == f.Session && !old.Connected)
+	if f.Connected {
+		f.LostAt = 0
+	}
+	if f.Holding {
+		f.HoldingSince = since(max(s.HeldFor, 0), old.HoldingSince, old.Holding)
+	}
+	if f.Permission != "" {
+		f.PermittedAt = since(0, old.PermittedAt, old.Permission == f.Permission)
+	}
+	f.LastAckAt = max(old.LastAckAt, since(s.LastAck, 0, false))
+	v.state = s
+}
+
+// applyVolumes makes the volumes of the settings run, and no others.
+func (e *engine) applyVolumes(s ha.Settings) {
+	wanted := map[string]bool{}
+	var configs []VolumeConfig
+	for _, setting := range s.Replication.Volumes {
+		config := e.volumeConfig(s, setting)
+		configs = append(configs, config)
+		wanted[setting.Name] = true
+		if v := e.volumes[setting.Name]; v != nil {
+			v.setting, v.config = setting, config
+			continue
+		}
+		e.openVolume(setting, config)
+	}
+	for name, v := range e.volumes {
+		if !wanted[name] {
+			v.cancel()
+			delete(e.volumes, name)
+		}
+	}
+	if err := e.o.Volumes.Apply(configs); err != nil {
+		e.log.Error("volumes cannot be configured", "error", err)
+		e.taken.note = fmt.Sprintf("The volumes' configuration cannot be written: %v.", err)
+	}
+}
+
+func (e *engine) openVolume(setting ha.VolumeSetting, config VolumeConfig) {
+	ctx, cancel := context.WithCancel(e.ctx)
+	v := &volume{setting: setting, config: config, handle: e.o.Volumes.Open(setting.Name), cancel: cancel}
+	v.state.Fact.Name = setting.Name
+	e.volumes[setting.Name] = v
+	e.goRun("volume "+setting.Name, func(context.Context) {
+		v.handle.Follow(ctx, func(s VolumeState) {
+			v.take(s, now())
+			e.post(func() { e.noteVolume(v, s) })
+		})
+	})
+}
+
+// noteVolume counts the restarts of a volume's process.
+func (e *engine) noteVolume(v *volume, s VolumeState) {
+	if s.Fact.Running && s.PID != 0 && s.PID != v.pid {
+		v.pid = s.PID
+		v.retryAt = 0
+	}
+}
+
+func (e *engine) volumeConfig(s ha.Settings, v ha.VolumeSetting) VolumeConfig {
+	own, other := s.Replication.MasterAddress, s.Replication.SlaveAddress
+	if s.Replication.ViaLAN {
+		own, other = s.General.MasterAddress, s.General.SlaveAddress
+	}
+	backing := v.MasterBacking
+	if e.side() == ha.SlaveSide {
+		own, other, backing = other, own, v.SlaveBacking
+	}
+	port := uint16(replicationPort + v.Index)
+	return VolumeConfig{
+		Name: v.Name, Index: v.Index, Node: e.node, Peer: e.peerID(), Backing: filepath.Clean(backing),
+		Listen: netip.AddrPortFrom(own, port).String(), Remote: netip.AddrPortFrom(other, port).String(),
+		Dialer: e.side() == ha.SlaveSide, Rate: s.Replication.Rate, Hold: s.Effective(e.node).Hold, ClusterID: s.Heartbeat.ClusterID,
+	}
+}
+
+// tellVolumes compares each wish with the volume's state and sends what differs. If the plan's record could not be stored, only a
+// revoke is sent.
+func (e *engine) tellVolumes(f ha.Facts, wishes []ha.VolumeWish, stored bool) {
+	for _, w := range wishes {
+		v := e.volumes[w.Name]
+		if v == nil {
+			continue
+		}
+		if w.Revoke && v.fact().Role == ha.Primary && v.fact().Running && !v.revoking {
+			e.revokeVolume(v)
+			continue
+		}
+		if !stored || v.busy || f.Now < v.retryAt {
+			continue
+		}
+		if name, call := e.nextCall(f, v, w); call != nil {
+			e.callVolume(v, name, call)
+		}
+	}
+}
+
+func (e *engine) revokeVolume(v *volume) {
+	v.revoking = true
+	epoch, reason := e.durable.Epoch, e.plan.Reason
+	e.goRun("revoke "+v.setting.Name, func(ctx context.Context) {
+		ctx, cancel := context.WithTimeout(ctx, volumeCallLimit)
+		defer cancel()
+		err := v.handle.Revoke(ctx, epoch, reason)
+		e.post(func() {
+			v.revoking = false
+			if err != nil {
+				e.log.Error("volume not revoked", "volume", v.setting.Name, "error", err)
+			}
+		})
+	})
+}
+
+type volumeCall func(ctx context.Context) error
+
+// nextCall is the one call that brings the volume nearest to the wish; nil = nothing differs.
+func (e *engine) nextCall(f ha.Facts, v *volume, w ha.VolumeWish) (string, volumeCall) {
+	s := v.fact()
+	if !s.Running {
+		return "", nil
+	}
+	if w.PeerOutdated != nil && s.PeerRecord != "outdated" {
+		answer := *w.PeerOutdated
+		return "peer outdated", func(ctx context.Context) error { return v.handle.PeerOutdated(ctx, answer) }
+	}
+	if w.Outdate != nil && f.Other.Beat != nil && !answered(s, f.Other.Beat.Boot, *w.Outdate) {
+		request, boot := *w.Outdate, f.Other.Beat.Boot
+		return "outdate", func(ctx context.Context) error {
+			answer, err := v.handle.Outdate(ctx, boot, request)
+			if err == nil {
+				v.keepAnswer(answer)
+			}
+			return err
+		}
+	}
+	if w.EndLicence != "" && s.Licence {
+		return "end licence", func(ctx context.Context) error { return v.handle.EndLicence(ctx, w.EndLicence) }
+	}
+	if s.Role != ha.Primary {
+		if w.Leave && s.Connection != "StandAlone" {
+			return "leave", v.handle.Leave
+		}
+		return "", nil
+	}
+	if w.Permit != "" && s.Permission == "" && !s.Connected && !s.NeverHadPeer {
+		epoch := e.durable.Epoch
+		return "permit", func(ctx context.Context) error { return v.handle.Permit(ctx, epoch, s.Generation, w.Permit) }
+	}
+	if w.Permit == "" && s.Permission != "" {
+		return "withdraw", v.handle.Withdraw
+	}
+	return "", nil
+}
+
+// answered says whether the volume's loop already answered that request.
+func answered(s ha.VolumeFact, boot ha.BootName, r ha.Request) bool {
+	for _, a := range s.AnsweredNow {
+		if a.Number == r.Number && a.Boot == boot && a.Session == r.Session && a.Generation == r.Generation {
+			return true
+		}
+	}
+	return false
+}
+
+// keepAnswer lets the next decision see an answer before the volume's next status names it.
+func (v *volume) keepAnswer(a ha.Answer) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	list := append(v.state.Fact.AnsweredNow[:len(v.state.Fact.AnsweredNow):len(v.state.Fact.AnsweredNow)], a)
+	v.state.Fact.AnsweredNow = list[max(0, len(list)-4):]
+}
+
+// callVolume runs one call; the newest wish is compared again when it has ended.
+func (e *engine) callVolume(v *volume, name string, call volumeCall) {
+	v.busy = true
+	e.goRun(name+" "+v.setting.Name, func(ctx context.Context) {
+		ctx, cancel := context.WithTimeout(ctx, volumeCallLimit)
+		defer cancel()
+		err := call(ctx)
+		e.post(func() {
+			v.busy = false
+			v.retryAt = now().Add(20 * time.Millisecond) // the status follows within that time
+			text := ""
+			if err != nil {
+				text, v.retryAt = err.Error(), now().Add(volumeRetry)
+			}
+			if text != v.lastError && text != "" {
+				e.log.Warn("volume refused", "volume", v.setting.Name, "call", name, "error", err)
+			}
+			v.lastError = text
+		})
+	})
+}
+
+// sayAlive tells every volume that a step was completed.
+func (e *engine) sayAlive(at ha.Instant) {
+	for _, v := range e.volumes {
+		if at.Sub(v.aliveAt) < aliveEvery || !v.fact().Running {
+			continue
+		}
+		v.aliveAt = at
+		e.goRun("alive "+v.setting.Name, func(ctx context.Context) {
+			ctx, cancel := context.WithTimeout(ctx, time.Second)
+			defer cancel()
+			_ = v.handle.Alive(ctx) // the status stream shows a volume that is away
+		})
+	}
+}
+
+// noVolume answers the peer's requests to outdate a volume that the settings of this node do not hold; the vow is stored before the answer.
+func (e *engine) noVolume(f ha.Facts, say *ha.Saying) {
+	if f.Other.Beat == nil {
+		return
+	}
+	for _, r := range f.Other.Beat.Requests {
+		if r.Kind != ha.AskOutdate || e.volumes[r.Volume] != nil || len(say.Answers) >= 4 || hasAnswer(*say, r) {
+			continue
+		}
+		if !e.vow(r.Volume) {
+			continue
+		}
+		say.Answers = append(say.Answers, ha.Answer{Number: r.Number, Boot: f.Other.Beat.Boot, Kind: r.Kind, Volume: r.Volume,
+			Result: ha.AnsweredNoVolume, Generation: r.Generation, Session: r.Session, Epoch: r.Epoch})
+	}
+}
+
+func hasAnswer(say ha.Saying, r ha.Request) bool {
+	for _, a := range say.Answers {
+		if a.Number == r.Number && a.Kind == r.Kind {
+			return true
+		}
+	}
+	return false
+}
+
+// vow stores that the peer was told that there is no such volume here.
+func (e *engine) vow(name string) bool {
+	if e.vows[name] {
+		return true
+	}
+	e.vows[name] = true
+	if err := saveFile(filepath.Join(e.dir, vowsFile), e.vows); err != nil {
+		delete(e.vows, name)
+		e.storeError = err
+		return false
+	}
+	return true
+}
+
+// volumeProblem is the first volume whose process is away, for a sentence.
+func (e *engine) volumeProblem() string {
+	var away []string
+	for _, name := range e.volumeNames() {
+		if !e.volumes[name].fact().Running {
+			away = append(away, name)
+		}
+	}
+	return strings.Join(away, ", ")
+}
