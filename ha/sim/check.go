@@ -1,0 +1,135 @@
+package sim
+
+import (
+	"slices"
+	"time"
+
+	"evenkeel/ha"
+)
+
+// check looks for broken "never" rules after each tick.
+func (w *World) check() {
+	a, b := w.Nodes[0], w.Nodes[1]
+	if w.partitioned() && a.referenced() && b.referenced() {
+		w.excused = true
+	}
+	w.checkPermissions(a.vol, b.vol)
+	w.checkAddresses(a, b)
+	for _, n := range w.Nodes {
+		w.checkHold(n)
+		if r := n.engine.plan.Role; n.running() && n.engine.up {
+			for _, note := range n.engine.plan.Notes {
+				if note.Code == "role.illegal" {
+					w.problem("%s: %s (%s)", n.ID, note.Text, r)
+				}
+			}
+		}
+	}
+}
+
+// partitioned says whether both machines run and no cable works in both directions.
+func (w *World) partitioned() bool {
+	for _, c := range Cables {
+		if w.bothWays(c) && w.Loss[c] < 0.2 {
+			return false
+		}
+	}
+	return w.Nodes[0].power && w.Nodes[1].power
+}
+
+// checkPermissions: two sides with permission at once come about only in a total partition with good reference points on both sides.
+func (w *World) checkPermissions(a, b *volume) {
+	both := a.role == ha.Primary && b.role == ha.Primary && a.permission != "" && b.permission != ""
+	if both && !w.excused && !w.forced {
+		w.problem("both volumes are Primary with permission: a %s, b %s", a.permission, b.permission)
+		w.excused = true
+	}
+}
+
+// checkPromotion: no write that was acknowledged is missing at a side that is promoted without a person's word.
+func (w *World) checkPromotion(v *volume) {
+	if w.excused || w.forced {
+		return
+	}
+	have := map[int]bool{}
+	for _, id := range v.log {
+		have[id] = true
+	}
+	missing := 0
+	for id := range w.Acked {
+		if !have[id] {
+			missing++
+		}
+	}
+	if missing > 0 {
+		w.problem("%s is promoted without %d acknowledged writes", v.n.ID, missing)
+		w.excused = true
+	}
+}
+
+// checkAddresses: the address is on two nodes never longer than an interval + 100 ms where a link lives, D + 2.5 s where none does, but in a
+// total partition with good reference points on both sides. The model's own reaction times are allowed for.
+func (w *World) checkAddresses(a, b *Node) {
+	if !a.holds() || !b.holds() || a.frozen() || b.frozen() {
+		w.doubled, w.doubledLinked = 0, 0
+		return
+	}
+	w.doubled += Tick
+	linked := false
+	for _, c := range Cables {
+		linked = linked || w.bothWays(c) && w.Loss[c] == 0
+	}
+	if linked && a.heart.up && b.heart.up && a.engine.up && b.engine.up {
+		w.doubledLinked += Tick
+	} else {
+		w.doubledLinked = 0
+	}
+	if w.doubledLinked > w.Options.Interval+100*time.Millisecond+200*time.Millisecond {
+		w.problem("the address is on both nodes for %v although a link lives", w.doubledLinked)
+		w.doubledLinked = -time.Hour
+	}
+	if w.doubled > w.Options.DeadTime+2500*time.Millisecond && !w.excused && !w.forced {
+		w.problem("the address is on both nodes for %v", w.doubled)
+		w.doubled = -time.Hour
+	}
+}
+
+// checkHold: a hold without an end has a condition that names the action.
+func (w *World) checkHold(n *Node) {
+	v, e := n.vol, &n.engine
+	if !n.running() || !e.up || e.fresh || len(v.held) == 0 || v.connected || w.Now-e.stepAt > time.Second {
+		return
+	}
+	limit := max(w.Options.DeadTime*3/2, w.Options.DeadTime+time.Second) + 7*time.Second + 500*time.Millisecond
+	if n.now().Sub(v.holdSince) < limit || e.plan.Role != ha.Master {
+		return
+	}
+	if !slices.ContainsFunc(e.plan.Conditions, func(c ha.Condition) bool { return c.Code == "volume.holding" }) {
+		w.problem("%s holds writes for %v without saying so", n.ID, n.now().Sub(v.holdSince))
+	}
+}
+
+// Settled says whether exactly one node serves and both copies are equal and connected; else what is missing.
+func (w *World) Settled() string {
+	serving := 0
+	for _, n := range w.Nodes {
+		if n.Serves() && n.Role() == ha.Master {
+			serving++
+		}
+	}
+	a, b := w.Nodes[0].vol, w.Nodes[1].vol
+	switch {
+	case serving != 1:
+		return "not exactly one node serves"
+	case w.Options.NoVolume:
+		return ""
+	case !a.connected || !b.connected || a.disk != ha.UpToDate || b.disk != ha.UpToDate:
+		return "the copies are not in sync"
+	case !slices.Equal(a.settledLog(), b.settledLog()):
+		return "the copies differ"
+	}
+	return ""
+}
+
+// settledLog is the data without the writes that are on their way.
+func (v *volume) settledLog() []int { return v.log[:len(v.log)-len(v.held)] }

@@ -1,0 +1,342 @@
+package sim
+
+import (
+	"time"
+
+	"evenkeel/ha"
+)
+
+// engine is the model of the engine process: it gathers facts, asks the machine, carries the plan out.
+type engine struct {
+	up       bool
+	downTill time.Duration
+	machine  *ha.Machine
+	plan     ha.Plan
+	stepAt   time.Duration
+	nextStep time.Duration
+	started  ha.Instant
+	fresh    bool // the first Step is still to come: Found is told
+	proc     procedure
+	probe    uint64
+	probeAt  ha.Instant
+	probeEnd ha.Instant
+	kernelAt,
+	addressAt ha.Instant
+	ref      ha.ReferenceFact
+	asked    []ha.Instant
+	askDue   time.Duration
+	wishes   []ha.AdminRequest
+	wishNo   uint64
+	left     bool
+	nextSend time.Duration
+}
+
+// procedure is what is being carried out.
+type procedure struct {
+	id    uint64
+	plan  ha.Procedure
+	step  int
+	due   time.Duration
+	state ha.ProcedureState
+	where string
+	fails bool
+	late  bool
+}
+
+// KillEngine kills the engine; it is back after d.
+func (n *Node) KillEngine(d time.Duration) {
+	if n.power && n.engine.up {
+		plan, at := n.engine.plan, n.engine.stepAt
+		plan.Notes, plan.Replies = nil, nil
+		n.engine = engine{downTill: n.w.Now + d, plan: plan, stepAt: at}
+	}
+}
+
+func (n *Node) startEngine() {
+	say := n.engine.plan.Say
+	n.engine = engine{up: true, machine: ha.NewMachine(n.durable), started: n.now(), fresh: true, stepAt: n.w.Now,
+		ref: ha.ReferenceFact{Name: "gateway", State: ha.ReferenceUnknown}}
+	n.engine.plan.Say = say
+	if say.Role == "" {
+		n.engine.plan.Say.Role = ha.Starting
+	}
+	n.engine.plan.Role = ha.Starting
+}
+
+func (n *Node) engineAge() time.Duration { return n.w.Now - n.engine.stepAt }
+
+// Wish hands the engine an administrator's wish.
+func (n *Node) Wish(kind ha.AdminKind, force bool) {
+	n.engine.wishNo++
+	n.engine.wishes = append(n.engine.wishes, ha.AdminRequest{Number: n.engine.wishNo, Kind: kind, Force: force, Volume: "data", By: "admin", At: n.now()})
+}
+
+func (n *Node) engineTick() {
+	e := &n.engine
+	if !e.up {
+		if n.w.Now >= e.downTill {
+			n.startEngine()
+		}
+		return
+	}
+	n.ask()
+	n.probing()
+	n.carryOut()
+	if n.w.Now >= e.nextStep {
+		n.step()
+	}
+	if n.mounted && n.services && n.w.Now >= e.nextSend {
+		e.nextSend = n.w.Now + 40*time.Millisecond
+		n.vol.write()
+	}
+}
+
+// ask keeps the reference point asked, and takes its answers.
+func (n *Node) ask() {
+	e := &n.engine
+	every := e.plan.AskReferences
+	if every == 0 {
+		every = time.Second
+	}
+	if e.askDue > n.w.Now+every {
+		e.askDue = n.w.Now
+	}
+	if n.w.Now >= e.askDue {
+		e.askDue = n.w.Now + every
+		e.asked = append(e.asked, n.now())
+	}
+	for len(e.asked) > 0 {
+		at := e.asked[0]
+		switch age := n.now().Sub(at); {
+		case age >= Tick && n.referenced():
+			e.ref.State, e.ref.AskedAt = ha.ReferenceGood, at
+		case age >= 150*time.Millisecond:
+			e.ref.State, e.ref.AskedAt = ha.ReferenceBad, at
+		default:
+			return
+		}
+		e.asked = e.asked[1:]
+	}
+}
+
+// probing plays the probe round that the plan asks for.
+func (n *Node) probing() {
+	e := &n.engine
+	if e.plan.Probe != e.probe {
+		e.probe, e.probeAt, e.probeEnd = e.plan.Probe, n.now(), 0
+	}
+	if e.probeAt == 0 || e.probeEnd != 0 {
+		return
+	}
+	for _, c := range []string{"lan", "sync"} {
+		if n.w.bothWays(c) && n.now() > e.probeAt {
+			e.kernelAt = n.now()
+		}
+	}
+	if n.w.bothWays("lan") && n.other().holds() {
+		e.addressAt = n.now()
+	}
+	if n.now().Sub(e.probeAt) >= min(200*time.Millisecond, n.w.Options.DeadTime/3) {
+		e.probeEnd = n.now()
+	}
+}
+
+func (n *Node) facts() ha.Facts {
+	e, o := &n.engine, n.w.Options
+	s := ha.Effective{Configured: ha.MasterSide, Active: true, Interval: o.Interval, DeadTime: o.DeadTime, BootWait: o.BootWait, Mode: ha.Evidence, Armed: true}
+	if n.index == 1 {
+		s.Configured = ha.SlaveSide
+	}
+	if o.Availability {
+		s.Mode = ha.Availability
+	}
+	s.OwnDeadTime, s.OwnMode = s.DeadTime, s.Mode
+	s.Hold = s.Promise() + 7*time.Second
+	f := ha.Facts{
+		Now: n.now(), Wall: int64(n.w.Now/time.Second) + 1e9, Node: n.ID, Peer: n.other().ID, Boot: n.boot, Settings: s.Stricter(n.heart.newest),
+		Heart: n.heartFacts(), NoVolumes: o.NoVolume, Durable: n.durable, Requests: e.wishes, EngineStarted: e.started,
+		Addresses: []ha.AddressFact{{Address: "10.88.1.100/24", Device: "lan", Held: n.holds()}},
+	}
+	if !o.NoReference {
+		f.References = []ha.ReferenceFact{e.ref}
+	}
+	f.Other = ha.PeerFacts{Beat: n.heart.newest, FreshAt: n.heart.fresh, Confirmed: n.heart.confirmed, EchoedSent: n.heart.echoed,
+		KernelAt: e.kernelAt, AddressAt: e.addressAt, ProbeBegan: e.probeAt, ProbeEnded: e.probeEnd, VolumeAckAt: n.vol.ackAt}
+	if !o.NoVolume {
+		f.Volumes = []ha.VolumeFact{n.vol.fact()}
+		n.snapshots(&f)
+	}
+	if e.proc.id != 0 {
+		f.Procedure = &ha.ProcedureFact{ID: e.proc.id, Kind: e.proc.plan.Kind, State: e.proc.state, Step: e.proc.where, Mounted: n.mounted, Late: e.proc.late, Error: "made to fail"}
+	}
+	if e.fresh {
+		f.Found = &ha.Found{Addresses: n.holds(), Mounted: n.mounted, Primary: n.vol.role == ha.Primary && n.vol.running && !o.NoVolume,
+			Services: n.services, SameBoot: n.durable.ServingBoot == n.boot}
+	}
+	return f
+}
+
+// snapshots exchanges the generation sets over whatever link lives.
+func (n *Node) snapshots(f *ha.Facts) {
+	if !n.engine.plan.AskSnapshots || !n.other().running() || !n.vol.running || !n.other().vol.running {
+		return
+	}
+	for _, c := range Cables {
+		if n.w.bothWays(c) {
+			f.Other.Snapshots = map[string]ha.Comparison{"data": compare(n.vol, n.other().vol)}
+			return
+		}
+	}
+}
+
+// step is one decision and what it changes at once.
+func (n *Node) step() {
+	e := &n.engine
+	f := n.facts()
+	p := e.machine.Step(f)
+	e.fresh = false
+	e.plan, e.stepAt = p, n.w.Now
+	e.nextStep = n.w.Now + min(p.Again, 50*time.Millisecond)
+	if p.Store != nil {
+		n.durable = *p.Store
+	}
+	for _, note := range p.Notes {
+		n.w.logf(n, "%s", note.Text)
+	}
+	for _, r := range p.Replies {
+		n.w.logf(n, "reply done=%v refused=%v: %s", r.Done, r.Refused, r.Text)
+		n.answered(r)
+	}
+	for _, w := range p.Volumes {
+		n.tell(w)
+	}
+	if !p.Addresses {
+		n.address = false
+	}
+	n.heart.due = [3]time.Duration{} // what is new is said at once
+	if p.Procedure != nil && p.Procedure.ID != e.proc.id {
+		n.begin(*p.Procedure)
+	}
+	if p.Role == ha.Master && p.Addresses && (p.Procedure == nil) {
+		n.address, n.addressTo = true, max(n.addressTo, n.w.Now+2*time.Second)
+	}
+}
+
+func (n *Node) answered(r ha.Reply) {
+	for i, w := range n.engine.wishes {
+		if w.Number == r.Number {
+			n.engine.wishes = append(n.engine.wishes[:i:i], n.engine.wishes[i+1:]...)
+			n.engine.left = n.engine.left || w.Kind == ha.WishLeave && r.Done
+			return
+		}
+	}
+}
+
+// tell brings a volume's wish to the volume.
+func (n *Node) tell(w ha.VolumeWish) {
+	v := n.vol
+	if !v.running {
+		return
+	}
+	if w.PeerOutdated != nil {
+		v.peerRecord = "outdated"
+	}
+	switch {
+	case w.Revoke && v.role == ha.Primary:
+		v.revoke()
+	case v.role == ha.Primary && w.Permit != v.permission && !v.connected:
+		v.permission = w.Permit
+	case w.EndLicence != "" && v.role == ha.Secondary && !v.connected && v.disk == ha.UpToDate:
+		v.disk = ha.Consistent
+	}
+	if w.Outdate != nil {
+		v.outdate(*w.Outdate, n.heart.newest.Boot)
+	}
+	if w.Leave {
+		v.leave()
+	}
+}
+
+// steps are the names of the steps of each procedure.
+var steps = map[ha.ProcedureKind][]string{
+	ha.ProcedurePromote: {"volumes", "mount", "addresses", "services"},
+	ha.ProcedureDemote:  {"services", "addresses", "unmount", "volumes"},
+	ha.ProcedureRevoke:  {"kill", "unmount"},
+	ha.ProcedureRecover: {"services", "volumes", "mount"},
+}
+
+func (n *Node) begin(p ha.Procedure) {
+	e := &n.engine
+	e.proc = procedure{id: p.ID, plan: p, state: ha.ProcedureRunning, due: n.w.Now + n.w.between(20*time.Millisecond, 200*time.Millisecond)}
+	e.proc.where = steps[p.Kind][0]
+	if p.Kind == ha.ProcedureRevoke {
+		n.address, n.services = false, false
+		if n.vol.running && n.vol.role == ha.Primary {
+			n.vol.revoke()
+		}
+	}
+	if p.Kind == ha.ProcedurePromote {
+		e.proc.fails = n.w.Rand.Float64() < n.w.Options.FailMount
+	}
+}
+
+// carryOut takes the next step of the procedure when it is due.
+func (n *Node) carryOut() {
+	p := &n.engine.proc
+	if p.id == 0 || p.state != ha.ProcedureRunning || n.w.Now < p.due {
+		return
+	}
+	if n.engine.plan.Procedure == nil || n.engine.plan.Procedure.ID != p.id {
+		p.id = 0
+		return
+	}
+	p.late = n.w.Now-p.due >= n.w.Options.DeadTime/2
+	p.due = n.w.Now + n.w.between(20*time.Millisecond, 200*time.Millisecond)
+	if p.late {
+		n.engine.nextStep = n.w.Now // the machine is asked again before the next step
+		return
+	}
+	name := steps[p.plan.Kind][p.step]
+	p.where = name
+	if !n.do(name, p) {
+		p.state = ha.ProcedureFailed
+		return
+	}
+	p.step++
+	if p.step == len(steps[p.plan.Kind]) {
+		p.state = ha.ProcedureDone
+		n.engine.nextStep = n.w.Now
+		return
+	}
+}
+
+// do carries out one step.
+func (n *Node) do(name string, p *procedure) bool {
+	up := p.plan.Kind == ha.ProcedurePromote || p.plan.Kind == ha.ProcedureRecover
+	switch name {
+	case "volumes":
+		if n.w.Options.NoVolume {
+			return true
+		}
+		if up {
+			return n.vol.role == ha.Primary || n.vol.promote(p.plan)
+		}
+		n.vol.demote()
+	case "mount":
+		if p.fails || !n.w.Options.NoVolume && n.vol.role != ha.Primary {
+			return false
+		}
+		n.mounted = true
+		n.services = n.services || p.plan.Kind == ha.ProcedureRecover
+	case "addresses":
+		n.address = up && n.engine.plan.Addresses
+		n.addressTo = n.w.Now + 2200*time.Millisecond
+	case "services":
+		n.services = up && p.plan.Kind == ha.ProcedurePromote
+	case "kill":
+		n.services, n.address = false, false
+	case "unmount":
+		n.mounted = false
+	}
+	return true
+}

@@ -1,0 +1,143 @@
+package sim
+
+import (
+	"fmt"
+	"time"
+
+	"evenkeel/ha"
+)
+
+// Fault draws one fault or repair and brings it about.
+func (w *World) Fault() {
+	n := w.Nodes[w.Rand.IntN(2)]
+	id := string(n.ID)
+	cable := Cables[w.Rand.IntN(3)]
+	say := func(format string, a ...any) { w.logf(n, "-- "+format, a...) }
+	switch k := w.Rand.IntN(34); {
+	case k < 3:
+		say("cut %s", cable)
+		w.Cut(cable)
+	case k < 5:
+		say("cut %s:%s", id, cable)
+		w.Cut(id + ":" + cable)
+	case k < 6:
+		say("cut %s>%s", id, cable)
+		w.Cut(id + ">" + cable)
+	case k < 8:
+		say("cut %s:all", id)
+		w.Cut(id + ":all")
+	case k < 9:
+		say("cut all")
+		w.Cut("all")
+	case k < 10:
+		w.Gateway = !w.Gateway
+		say("gateway %v", w.Gateway)
+	case k < 11:
+		w.Loss[cable] = 0.3
+		say("loss %s", cable)
+	case k < 17:
+		say("join all")
+		w.mend()
+	case k < 19:
+		say("kill")
+		n.Kill()
+	case k < 23:
+		say("start both")
+		w.Nodes[0].Start()
+		w.Nodes[1].Start()
+	case k < 25:
+		d := w.between(100*time.Millisecond, 8*time.Second)
+		kernel := w.Rand.IntN(2) == 0
+		say("freeze %v kernel=%v", d, kernel)
+		n.Freeze(d, kernel)
+	default:
+		w.lesserFault(n, k, say)
+	}
+}
+
+// lesserFault kills a process or plays an administrator.
+func (w *World) lesserFault(n *Node, k int, say func(string, ...any)) {
+	if !n.running() {
+		return
+	}
+	switch k {
+	case 25, 26:
+		d := w.between(200*time.Millisecond, 14*time.Second)
+		say("kill engine for %v", d)
+		n.KillEngine(d)
+	case 27:
+		say("kill heart")
+		n.KillHeart(200 * time.Millisecond)
+	case 28, 29:
+		d := w.between(200*time.Millisecond, 3*time.Second)
+		say("kill volume for %v", d)
+		n.KillVolume(d)
+	case 30, 31:
+		say("wish takeover")
+		n.Wish(ha.WishTakeover, false)
+	case 32:
+		say("wish release")
+		n.Wish(ha.WishRelease, false)
+	case 33:
+		say("wish leave")
+		n.Wish(ha.WishLeave, false)
+	}
+}
+
+// mend joins every cable and ends every loss.
+func (w *World) mend() {
+	w.Join("all")
+	w.Loss = map[string]float64{}
+}
+
+// RunSeed plays one seeded story and says what went wrong: a broken rule, or a pair that does not serve after everything was mended.
+func RunSeed(o Options) *World {
+	w := New(o)
+	w.Nodes[0].Start()
+	w.Nodes[1].Start()
+	w.Run(w.between(2*time.Second, 6*time.Second))
+	for range 12 + w.Rand.IntN(12) {
+		w.Fault()
+		w.Run(w.between(50*time.Millisecond, 3500*time.Millisecond))
+		w.restartLeavers()
+		if w.Rand.IntN(4) == 0 {
+			w.Run(w.between(0, 8*time.Second))
+		}
+	}
+	w.mend()
+	w.Run(10 * time.Second)
+	w.restartLeavers()
+	w.Nodes[0].Start()
+	w.Nodes[1].Start()
+	w.Run(o.BootWait + 5*time.Second)
+	split := w.Nodes[0].vol.split || w.Nodes[1].vol.split
+	if split && !w.excused {
+		w.problem("split-brain without a total partition")
+	}
+	for range 40 {
+		if w.Settled() == "" || split {
+			break
+		}
+		w.Run(2 * time.Second)
+	}
+	if why := w.Settled(); why != "" && !split {
+		w.problem("all was mended, and %s: a is %s, b is %s", why, w.Nodes[0].state(), w.Nodes[1].state())
+	}
+	return w
+}
+
+// restartLeavers switches off what has left in order; it is started again like any other.
+func (w *World) restartLeavers() {
+	for _, n := range w.Nodes {
+		if n.engine.left {
+			w.logf(n, "-- off in order")
+			n.Kill()
+		}
+	}
+}
+
+func (n *Node) state() string {
+	v := n.vol
+	return fmt.Sprintf("%s (%s; peer %s, volume %s %s connected %v record %q permission %q address %v)", n.engine.plan.Role, n.engine.plan.Reason,
+		n.engine.plan.Verdict, v.role, v.disk, v.connected, v.peerRecord, v.permission, n.holds())
+}

@@ -1,0 +1,358 @@
+package sim
+
+import (
+	"slices"
+	"time"
+
+	"evenkeel/ha"
+)
+
+// volume is one side of the replicated volume: its data are the list of the writes that it holds.
+type volume struct {
+	n           *Node
+	running     bool
+	downTill    time.Duration
+	role        ha.VolumeRole
+	disk        ha.Disk
+	gens        []string // newest last
+	log         []int
+	lastPrimary bool
+	hadPeer     bool
+	peerRecord  string
+	split       bool
+	epoch       ha.Epoch
+	permission  string
+	session     uint64
+	connected   bool
+	lostAt      ha.Instant
+	noticeAt    time.Duration // when this side notices that the connection is gone
+	peerDisk    ha.Disk
+	peerRole    ha.VolumeRole
+	ackAt       ha.Instant
+	held        []int // writes that wait for an acknowledgement
+	holdSince   ha.Instant
+	loner       bool
+	answered    []ha.Answer
+	wokeAt      time.Duration
+}
+
+// replicationLink is the connection between the two volume processes.
+type replicationLink struct {
+	up      bool
+	session uint64
+	retryAt time.Duration
+	syncEnd time.Duration // a resync runs until then
+	source  *volume
+}
+
+func (v *volume) gen() string { return v.gens[len(v.gens)-1] }
+
+// boot attaches the disk after a reboot: what it knows alone is Consistent unless its record proves more.
+func (v *volume) boot() {
+	v.running, v.role, v.permission = true, ha.Secondary, ""
+	v.connected, v.peerDisk, v.peerRole = false, ha.DUnknown, ""
+	v.lostAt, v.ackAt, v.answered, v.held, v.holdSince = 0, 0, nil, nil, 0
+	if v.disk == ha.UpToDate && !(v.lastPrimary && v.peerRecord == "outdated") {
+		v.disk = ha.Consistent
+	}
+}
+
+// die ends the process: held writes are gone unacknowledged, the peer notices.
+func (v *volume) die() {
+	v.running = false
+	v.drop()
+	v.n.w.breakLink(0, 200*time.Millisecond)
+}
+
+// KillVolume kills the volume process; it is back after d.
+func (n *Node) KillVolume(d time.Duration) {
+	if n.power && n.vol.running {
+		n.vol.die()
+		n.vol.downTill = n.w.Now + d
+	}
+}
+
+func (v *volume) drop() {
+	v.held, v.holdSince = nil, 0
+	v.lose()
+}
+
+func (v *volume) lose() {
+	if v.connected {
+		v.connected, v.lostAt, v.noticeAt = false, v.n.now(), 0
+		v.peerDisk = ha.DUnknown
+	}
+}
+
+// breakLink ends the connection; each side notices by itself.
+func (w *World) breakLink(atLeast, atMost time.Duration) {
+	if !w.link.up {
+		return
+	}
+	w.link.up = false
+	w.link.syncEnd = 0
+	for _, n := range w.Nodes {
+		if n.vol.connected && n.vol.noticeAt == 0 {
+			n.vol.noticeAt = w.Now + w.between(atLeast, atMost)
+		}
+	}
+	w.link.retryAt = w.Now + w.between(300*time.Millisecond, 900*time.Millisecond)
+}
+
+// replicate moves the connection and what goes over it.
+func (w *World) replicate() {
+	if w.Options.NoVolume {
+		return
+	}
+	a, b := w.Nodes[0].vol, w.Nodes[1].vol
+	path := w.bothWays("sync") && w.Nodes[0].running() && w.Nodes[1].running() && a.running && b.running
+	switch {
+	case w.link.up && !path:
+		w.breakLink(100*time.Millisecond, 1900*time.Millisecond)
+	case !w.link.up && path && w.Now >= w.link.retryAt && !a.connected && !b.connected && !a.split && !b.split:
+		w.handshake(a, b)
+	case w.link.up:
+		w.mirror(a, b)
+		w.mirror(b, a)
+		w.finishSync(a, b)
+	}
+}
+
+// Compare is the handshake's verdict on x's and y's histories, from x's view.
+func compare(x, y *volume) ha.Comparison {
+	switch {
+	case x.gen() == y.gen():
+		return ha.CompareEqual
+	case slices.Contains(x.gens, y.gen()):
+		return ha.CompareAhead
+	case slices.Contains(y.gens, x.gen()):
+		return ha.CompareBehind
+	}
+	return ha.CompareDiverged
+}
+
+func (w *World) handshake(a, b *volume) {
+	w.link.retryAt = w.Now + 500*time.Millisecond
+	source, target := a, b
+	switch c := compare(a, b); {
+	case c == ha.CompareDiverged:
+		a.split, b.split = true, true
+		return
+	case a.role == ha.Primary && b.role == ha.Primary:
+		return
+	case c == ha.CompareBehind:
+		source, target = b, a
+	case c == ha.CompareEqual && (b.role == ha.Primary || a.role != ha.Primary && b.lastPrimary && !a.lastPrimary):
+		source, target = b, a
+	}
+	if target.role == ha.Primary {
+		return
+	}
+	w.link.up = true
+	w.link.session++
+	for _, v := range []*volume{a, b} {
+		v.connected, v.session, v.noticeAt, v.lostAt, v.hadPeer = true, w.link.session, 0, 0, true
+		v.permission, v.loner = "", false
+	}
+	w.lostWrites(source, target)
+	if source.disk == ha.Consistent || source.disk == ha.Outdated {
+		source.disk = ha.UpToDate
+	}
+	if slices.Equal(source.log, target.log) && source.gen() == target.gen() && target.disk != ha.Inconsistent {
+		w.link.syncEnd = w.Now
+	} else {
+		target.disk = ha.Inconsistent
+		w.link.syncEnd = w.Now + w.between(300*time.Millisecond, 3*time.Second)
+	}
+	w.link.source = source
+	w.tellStates(a, b)
+}
+
+// lostWrites checks that a sync overwrites nothing that was acknowledged.
+func (w *World) lostWrites(source, target *volume) {
+	if w.forced || target.disk == ha.Inconsistent {
+		return
+	}
+	for _, id := range target.log {
+		if w.Acked[id] && !slices.Contains(source.log, id) {
+			w.problem("a sync from %s overwrites write %d on %s, which was acknowledged", source.n.ID, id, target.n.ID)
+			return
+		}
+	}
+}
+
+func (w *World) tellStates(a, b *volume) {
+	for _, p := range [][2]*volume{{a, b}, {b, a}} {
+		if p[0].connected {
+			p[0].peerDisk, p[0].peerRole = p[1].disk, p[1].role
+			p[0].ackAt = p[0].n.now()
+			if p[1].role == ha.Primary {
+				p[0].lastPrimary = false
+			}
+		}
+	}
+}
+
+// mirror brings the writes that wait at x to y and acknowledges them.
+func (w *World) mirror(x, y *volume) {
+	if x.role != ha.Primary || len(x.held) == 0 {
+		return
+	}
+	for _, id := range x.held {
+		w.Acked[id] = true
+		if w.link.syncEnd == 0 {
+			y.log = append(y.log, id)
+		}
+	}
+	x.held, x.holdSince = nil, 0
+}
+
+func (w *World) finishSync(a, b *volume) {
+	if w.link.syncEnd != 0 && w.Now >= w.link.syncEnd {
+		source, target := w.link.source, a
+		if source == a {
+			target = b
+		}
+		target.log, target.gens = slices.Clone(source.log), slices.Clone(source.gens)
+		source.peerRecord, target.peerRecord = "", ""
+		source.disk, target.disk = ha.UpToDate, ha.UpToDate
+		w.link.syncEnd, w.excused, w.forced = 0, false, false
+	}
+	w.tellStates(a, b)
+}
+
+func (v *volume) tick() {
+	if !v.running {
+		if v.n.w.Now >= v.downTill {
+			was, lone := v.disk, v.lastPrimary
+			v.boot()
+			if was == ha.UpToDate && lone {
+				v.disk = ha.Consistent
+			}
+		}
+		return
+	}
+	if v.connected && v.noticeAt != 0 && v.n.w.Now >= v.noticeAt {
+		v.lose()
+	}
+	if v.role == ha.Primary && v.n.engineAge() >= 10*time.Second {
+		v.revoke()
+	}
+	if v.role == ha.Primary && !v.connected && v.permission != "" {
+		v.acknowledgeAlone()
+	}
+}
+
+// write is a client's write.
+func (v *volume) write() {
+	if v.role != ha.Primary || !v.running || len(v.held) > 20 {
+		return
+	}
+	v.n.w.nextID++
+	v.log = append(slices.Clip(v.log), v.n.w.nextID)
+	v.held = append(v.held, v.n.w.nextID)
+	if v.holdSince == 0 {
+		v.holdSince = v.n.now()
+	}
+}
+
+func (v *volume) acknowledgeAlone() {
+	if len(v.held) == 0 {
+		return
+	}
+	if !v.loner {
+		v.loner = true
+		v.n.w.nextID++
+		v.gens = append(slices.Clone(v.gens), string(v.n.ID)+"-"+time.Duration(v.n.w.nextID).String())
+	}
+	for _, id := range v.held {
+		v.n.w.Acked[id] = true
+	}
+	v.held, v.holdSince = nil, 0
+}
+
+// promote makes this side Primary; the process itself refuses what it can see to be wrong.
+func (v *volume) promote(p ha.Procedure) bool {
+	v.epoch = p.Epoch
+	if !v.running || v.split && !p.Force || v.connected && v.peerRole == ha.Primary {
+		return false
+	}
+	if v.disk != ha.UpToDate && !(p.Force && v.disk != ha.Inconsistent) {
+		return false
+	}
+	if p.Reason == ha.ReasonForced {
+		v.n.w.forced = true
+	}
+	v.n.w.checkPromotion(v)
+	v.role, v.disk, v.lastPrimary = ha.Primary, ha.UpToDate, true
+	if !v.connected {
+		v.permission = p.Permit
+	} else if !v.n.w.link.up {
+		v.noticeAt = v.n.w.Now // the other side is known to be gone
+		v.permission = p.Permit
+	}
+	return true
+}
+
+func (v *volume) revoke() {
+	held := v.permission
+	v.demote()
+	one := held == string(ha.ReasonPeerOutdated) || held == string(ha.ReasonPeerInconsistent)
+	if !v.connected && !one && v.disk == ha.UpToDate {
+		v.disk = ha.Consistent
+	}
+}
+
+func (v *volume) demote() {
+	v.role, v.permission, v.held, v.holdSince = ha.Secondary, "", nil, 0
+}
+
+// outdate answers the peer's request: this and promote are decided in one place.
+func (v *volume) outdate(r ha.Request, boot ha.BootName) {
+	if !v.running || slices.ContainsFunc(v.answered, func(a ha.Answer) bool { return a.Number == r.Number && a.Boot == boot }) {
+		return
+	}
+	a := ha.Answer{Number: r.Number, Boot: boot, Kind: r.Kind, Volume: r.Volume, Generation: r.Generation, Session: r.Session, Epoch: r.Epoch}
+	switch {
+	case v.role == ha.Primary:
+		a.Result, a.Reason = ha.AnsweredRefused, "primary"
+	case v.disk == ha.Inconsistent:
+		a.Result = ha.AnsweredInconsistent
+	default:
+		v.disk, a.Result = ha.Outdated, ha.AnsweredOutdated
+	}
+	v.answered = append(v.answered, a)
+	if len(v.answered) > 4 {
+		v.answered = v.answered[1:]
+	}
+}
+
+// leave goes in order: Outdated if the peer serves, else "left in sync".
+func (v *volume) leave() {
+	if !v.connected || v.role == ha.Primary {
+		return
+	}
+	peer, record := v.n.other().vol, "left_in_sync"
+	if v.peerRole == ha.Primary && v.n.w.link.up {
+		record = "outdated"
+		if v.disk == ha.UpToDate {
+			v.disk = ha.Outdated
+		}
+	}
+	if v.n.w.link.up && v.disk != ha.Inconsistent {
+		peer.peerRecord = record
+	}
+	v.n.w.breakLink(0, 0)
+	v.lose()
+}
+
+func (v *volume) fact() ha.VolumeFact {
+	f := ha.VolumeFact{
+		Name: "data", Running: v.running, Role: v.role, Disk: v.disk, PeerDisk: v.peerDisk, Connected: v.connected, PeerRole: v.peerRole,
+		Generation: ha.Generation(v.gen()), Session: v.session, LostAt: v.lostAt, NeverHadPeer: !v.hadPeer, Permission: v.permission,
+		Holding: len(v.held) > 0 && !v.connected, HoldingSince: v.holdSince, LastPrimary: v.lastPrimary, PeerRecord: v.peerRecord,
+		SplitBrain: v.split, Epoch: v.epoch, Mounted: v.n.mounted, LastAckAt: v.ackAt, AnsweredNow: slices.Clone(v.answered), Loner: v.loner,
+	}
+	f.Licence = v.running && v.role == ha.Secondary && v.disk == ha.UpToDate && !v.connected && v.hadPeer
+	return f
+}
