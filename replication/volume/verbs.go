@@ -1,0 +1,356 @@
+package volume
+
+import (
+	"errors"
+	"fmt"
+
+	"evenkeel/replication"
+	"evenkeel/replication/control"
+	"evenkeel/replication/wire"
+)
+
+// refused is a 409: a rule forbids it.
+func refused(code, format string, args ...any) error {
+	return &control.Error{Code: code, Text: fmt.Sprintf(format, args...)}
+}
+
+// promote makes this side primary. Outdate and promote are decided here, each one stored transaction with its epoch: the first wins.
+func (l *loop) promote(p control.Promote) error {
+	if l.area == nil {
+		return refused("no_disk", "volume %s cannot be promoted: %s", l.config.Name, l.problemText)
+	}
+	if s := l.session; s != nil && s.live {
+		if s.peerState.Role == string(replication.Primary) {
+			return refused("peer_primary", "volume %s cannot be promoted: the peer is primary; demote it there first", l.config.Name)
+		}
+		if s.direction == replication.Target {
+			return refused("sync_target", "volume %s cannot be promoted: it is being synchronised from the peer; wait until that is done", l.config.Name)
+		}
+	}
+	next, err := l.state.Promote(replication.Epoch(p.Epoch), p.Force)
+	if err == nil && p.Permission != "" && !l.mirrors() {
+		next, err = next.Permit(replication.Epoch(p.Epoch), p.Permission, l.boot)
+	}
+	if err != nil {
+		return refused("not_promotable", "volume %s cannot be promoted: %v", l.config.Name, err)
+	}
+	was := l.state.Role()
+	l.aliveAt = l.now
+	if err := l.save(next); err != nil {
+		l.diskFailed(err)
+		return err
+	}
+	if was != replication.Primary {
+		l.log.Info("Secondary -> Primary", "epoch", p.Epoch.Counter, "reason", p.Reason, "permission", p.Permission, "force", p.Force)
+		l.problem("", "")
+	}
+	l.serving.Store(true)
+	if err := l.startServing(); err != nil {
+		l.log.Error("the NBD socket is not served", "why", err)
+	}
+	l.sendState()
+	l.release()
+	l.changed()
+	return nil
+}
+
+// demote ends the role in order: no new requests, everything under way ends, both disks flushed. done gets the result.
+func (l *loop) demote(done func(error)) {
+	switch {
+	case l.state.Role() != replication.Primary:
+		done(nil)
+		return
+	case len(l.held) > 0 || !l.mirrors() && !l.state.Permitted():
+		done(refused("holding", "volume %s cannot be demoted in order: it holds writes; permit them or revoke it", l.config.Name))
+		return
+	}
+	l.closeKernelThen(false, func(err error) {
+		if err != nil {
+			done(refused("in_use", "volume %s cannot be demoted: %v; unmount it first", l.config.Name, err))
+			return
+		}
+		l.stopServing()
+		l.quiet = append(l.quiet, func() { l.flushLast(done) })
+	})
+}
+
+// flushLast makes everything stable on both sides, then ends the role.
+func (l *loop) flushLast(done func(error)) {
+	o := &op{req: flushRequest(func(err error) {
+		l.box.post(call(func(l *loop) {
+			if err == nil {
+				l.serving.Store(false)
+				err = l.area.WriteBitmap(l.bits)
+			}
+			if err == nil {
+				err = l.save(l.state.Demote())
+			}
+			if err == nil {
+				l.log.Info("Primary -> Secondary", "reason", "demoted")
+				l.sendState()
+				l.changed()
+			}
+			done(err)
+		}))
+	})}
+	l.inFlight.take(requestWeight(o.req))
+	o.began = l.now
+	o.start(l)
+}
+
+// revoke ends the role at once: what is held and what comes gets an I/O error.
+func (l *loop) revoke(reason string) {
+	l.serving.Store(false)
+	primary := l.state.Role() == replication.Primary
+	next := l.state.Revoke(reason)
+	if l.area != nil {
+		if err := l.save(next); err != nil {
+			l.diskFailed(err)
+		}
+	}
+	l.stopServing()
+	l.failWaiting()
+	if primary {
+		l.log.Warn("Primary -> Secondary", "reason", "revoked: "+reason)
+		l.problem("revoked", "revoked: "+reason)
+		l.sendState()
+	}
+	l.changed()
+}
+
+// permit stores the permission, then lets go of what was held.
+func (l *loop) permit(p control.Permit) error {
+	if l.area == nil {
+		return refused("no_disk", "volume %s has no disk", l.config.Name)
+	}
+	if p.Generation != "" && p.Generation != l.state.Current.ID.String() {
+		return refused("other_generation", "the permission is for generation %s, volume %s is at %s", p.Generation, l.config.Name, l.state.Current.ID)
+	}
+	if l.mirrors() {
+		return refused("connected", "volume %s is connected: it needs no permission", l.config.Name)
+	}
+	next, err := l.state.Permit(replication.Epoch(p.Epoch), p.Reason, l.boot)
+	if err != nil {
+		return refused("not_permitted", "volume %s: %v", l.config.Name, err)
+	}
+	if err := l.save(next); err != nil {
+		l.diskFailed(err)
+		return err
+	}
+	l.log.Warn("permitted to go on alone", "reason", p.Reason, "epoch", p.Epoch.Counter)
+	l.release()
+	l.changed()
+	return nil
+}
+
+func (l *loop) withdraw() error {
+	if l.area == nil {
+		return nil
+	}
+	return l.save(l.state.Withdraw())
+}
+
+// outdate answers the peer's request; the answer is stored with the state that it tells of.
+func (l *loop) outdate(o control.Outdate) (control.OutdateAnswer, error) {
+	answer := replication.Answer{Number: o.Number, Boot: o.Boot, Session: o.Session, Epoch: replication.Epoch(o.Epoch)}
+	answer.Generation, _ = parseID(o.Generation) // repeated as it was understood; zero names none
+	if l.area == nil {
+		answer.Result, answer.Reason = "failed", "no_disk"
+		return control.OutdateAnswer{Outdate: o, Result: answer.Result, Reason: answer.Reason}, nil
+	}
+	next, err := l.state.Outdate(replication.Epoch(o.Epoch))
+	switch {
+	case err != nil:
+		next = l.state
+		answer.Result, answer.Reason = "refused", "primary"
+		if l.state.Role() != replication.Primary {
+			answer.Reason = "epoch"
+		}
+	case next.Disk == replication.Inconsistent:
+		answer.Result = "inconsistent"
+	default:
+		answer.Result = "outdated"
+	}
+	if answer.Result != "refused" {
+		l.endSession(wire.Refuse{Code: "outdated", Text: "outdated at the peer's request"})
+		next = next.PeerGone()
+	}
+	next.Answer = answer
+	if err := l.save(next); err != nil {
+		l.diskFailed(err)
+		return control.OutdateAnswer{}, err
+	}
+	l.log.Info("asked to be Outdated", "answer", answer.Result, "reason", answer.Reason, "request", o.Number)
+	l.changed()
+	return answerOf(answer), nil
+}
+
+// peerOutdated stores the peer's answer; it counts only for the generation and session that are current.
+func (l *loop) peerOutdated(a control.OutdateAnswer) error {
+	switch {
+	case l.area == nil:
+		return refused("no_disk", "volume %s has no disk", l.config.Name)
+	case a.Result == "refused":
+		return refused("refused", "the peer refused to be outdated: %s", a.Reason)
+	case l.mirrors():
+		return refused("connected", "volume %s is connected again: the answer is out of date", l.config.Name)
+	case a.Generation != "" && a.Generation != l.state.Current.ID.String():
+		return refused("stale_answer", "the answer is about generation %s, volume %s is at %s", a.Generation, l.config.Name, l.state.Current.ID)
+	case a.Session != 0 && a.Session != l.state.Mark.Session:
+		return refused("stale_answer", "the answer is about session %d, the newest is %d", a.Session, l.state.Mark.Session)
+	}
+	return l.save(l.state.RecordPeerOutdated())
+}
+
+func (l *loop) endLicence(reason string) error {
+	if l.area == nil {
+		return nil
+	}
+	if l.state.Role() == replication.Primary {
+		return refused("primary", "volume %s is primary: a licence is a secondary's", l.config.Name)
+	}
+	if l.mirrors() {
+		return nil // connected: there is none to end
+	}
+	return l.save(l.state.EndLicence(reason))
+}
+
+// leave is a secondary's orderly end: it stores what it may, says so to the peer, and disconnects.
+func (l *loop) leave() error {
+	if l.state.Role() == replication.Primary {
+		return refused("primary", "volume %s is primary: switch over or demote it first", l.config.Name)
+	}
+	l.wanting.Store(false)
+	s := l.session
+	if s == nil || !s.live || l.area == nil {
+		l.endSession(wire.Refuse{Code: "left", Text: "the peer left"})
+		return nil
+	}
+	r := wire.Refuse{Code: "left_in_sync", Text: "the peer left in order, in sync"}
+	outdated := s.peerState.Role == string(replication.Primary)
+	if outdated || l.state.Disk != replication.UpToDate {
+		r = wire.Refuse{Code: "left_outdated", Text: "the peer left in order and stored Outdated"}
+	}
+	if err := l.save(l.state.Leave(outdated)); err != nil {
+		l.diskFailed(err)
+		return err
+	}
+	l.endSession(r)
+	return nil
+}
+
+// resolve ends a split-brain: the side whose history goes becomes the target at the next contact.
+func (l *loop) resolve(r control.Resolve) error {
+	if l.area == nil {
+		return refused("no_disk", "volume %s has no disk", l.config.Name)
+	}
+	var next replication.State
+	var err error
+	switch r.Discard {
+	case "local":
+		next, err = l.state.GiveUp()
+		l.discardPeer = false
+	case "peer":
+		next = l.state.Keep()
+		l.discardPeer = err == nil
+	default:
+		return &usage{"discard: enter local (this side's history goes) or peer"}
+	}
+	if err != nil {
+		return refused("primary", "volume %s: %v", l.config.Name, err)
+	}
+	if err := l.save(next); err != nil {
+		l.diskFailed(err)
+		return err
+	}
+	l.log.Warn("split-brain: a person named the victim", "discard", r.Discard)
+	l.problem("", "")
+	l.connect()
+	return nil
+}
+
+// connect lets the volume connect and dials now.
+func (l *loop) connect() {
+	l.wanting.Store(true)
+	if l.problemCode == "split_brain" && l.state.Flags.Has(replication.SplitBrain) {
+		l.problem("", "") // the next handshake says again what stands
+	}
+	select {
+	case l.meeting.nudge <- struct{}{}:
+	default:
+	}
+	l.changed()
+}
+
+func (l *loop) disconnect() {
+	l.wanting.Store(false)
+	l.endSession(wire.Refuse{Code: "disconnected", Text: "node " + l.config.Node + " was disconnected by its administrator"})
+	l.changed()
+}
+
+func (l *loop) pause(on bool) {
+	l.paused = on
+	l.sendState()
+	l.pumpSync()
+	l.changed()
+}
+
+// detach gives the backing disk up; a primary only by force, which costs its role.
+func (l *loop) detach(force bool) error {
+	if l.area == nil {
+		return nil
+	}
+	if l.state.Role() == replication.Primary && !force {
+		return refused("primary", "volume %s is primary: demote it, or detach it by force, which ends its role with I/O errors", l.config.Name)
+	}
+	l.closeKernelThen(true, func(error) {}) // lazy: it always ends
+	if err := l.area.WriteBitmap(l.bits); err != nil && !force {
+		return fmt.Errorf("the bitmap cannot be written before detaching: %w", err)
+	}
+	l.diskFailed(errors.New("detached by an administrator"))
+	return nil
+}
+
+// compare says what the handshake would find, in the API's words.
+func (l *loop) compare(b []byte) (control.Verdict, error) {
+	peer, err := replication.ParseSnapshot(b)
+	if err != nil {
+		return control.Verdict{}, &usage{err.Error()}
+	}
+	v := replication.Compare(l.ownSnapshot(), peer)
+	return control.Verdict{Comparison: v.Comparison(), Rule: v.Rule, Reason: v.Reason, Full: v.Full, Bytes: v.Bytes}, nil
+}
+
+// ownSnapshot is the snapshot also where no disk is attached.
+func (l *loop) ownSnapshot() replication.Snapshot {
+	if l.area == nil {
+		return replication.UnknownSnapshot(l.state.Volume, l.config.Node, l.size.Load())
+	}
+	return l.snapshot()
+}
+
+// configure changes what can be changed live: addresses, rate, hold.
+func (l *loop) configure(c control.Config) error {
+	old := l.config
+	switch {
+	case c.Name != old.Name || c.Node != old.Node || c.Peer != old.Peer:
+		return refused("not_live", "volume %s: its name and nodes cannot change while it runs: restart its process", old.Name)
+	case c.Backing != old.Backing || c.StateDir != old.StateDir || c.RunDir != old.RunDir || c.Faults != old.Faults:
+		return refused("not_live", "volume %s: its backing device and folders cannot change while it runs: restart its process", old.Name)
+	}
+	l.config = c
+	if c.Listen != old.Listen || c.Remote != old.Remote || c.Dialer != old.Dialer || c.ClusterID != old.ClusterID {
+		l.endSession(wire.Refuse{Code: "reconfigured", Text: "node " + c.Node + " got another replication address", Again: true})
+		if l.area != nil {
+			l.greet()
+		}
+		l.meet()
+	}
+	l.changed()
+	return nil
+}
+
+// usage is a 400: the request is wrong in itself.
+type usage struct{ text string }
+
+func (u *usage) Error() string { return u.text }

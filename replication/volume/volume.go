@@ -1,0 +1,290 @@
+// Package volume is the volume process: one loop that owns one replicated volume, its backing disk, its metadata, its connection to the
+// peer and what it exports. Decisions are replication's (pure); this package acts.
+//
+//	export (NBD, FUSE+loop) --Submit--> loop --> disk          API (volume-NAME.sock) --> loop
+//	                                     |  \--> link ==TLS==> the peer's loop --> its disk
+//	                                     '--> meta (superblocks, log of hot extents, bitmap)
+//
+// A write's order, and why it loses nothing:
+//
+//  1. its extents are hot, durably: after a crash they count as out of sync;
+//  2. disk and peer at once; nothing that overlaps begins before it ends, so both disks see one order;
+//  3. it completes when both disks completed it (protocol C). Alone it completes only with the engine's stored permission, after a
+//     new generation is durable, with its bits set;
+//  4. until the peer flushed it, its extent stays hot; if the connection ends before that, it becomes bits.
+//
+// Without permission and connection everything waits: held writes complete when the peer is back, when a permission comes, or fail when
+// the role is taken away.
+package volume
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"evenkeel/replication"
+	"evenkeel/replication/activity"
+	"evenkeel/replication/control"
+	"evenkeel/replication/dirty"
+	"evenkeel/replication/disk"
+	"evenkeel/replication/disk/faulty"
+	"evenkeel/replication/export"
+	"evenkeel/replication/meta"
+)
+
+// Options of Run.
+type Options struct {
+	Config control.Config
+	// Server and Client pin the paired node's certificate.
+	Server, Client *tls.Config
+	Log            *slog.Logger
+}
+
+// Run is the volume process; it ends with ctx. A disk that cannot be used does not end it: the status says why.
+func Run(ctx context.Context, o Options) error { return runWith(ctx, o, nil) }
+
+// runWith is Run; ready, if not nil, gets the loop when it turns.
+func runWith(ctx context.Context, o Options, ready chan<- *loop) error {
+	l, err := newLoop(o)
+	if err != nil {
+		return err
+	}
+	export.CleanLeftovers(o.Config.RunDir, o.Config.Name)
+	listener, err := listenAPI(filepath.Join(o.Config.RunDir, control.SocketName(o.Config.Name)))
+	if err != nil {
+		return err
+	}
+	defer os.Remove(listener.Addr().String())
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	l.meetCtx = ctx
+	l.attach(o.Config)
+	for range workers {
+		go func() { // ends when jobs is closed
+			for job := range l.jobs {
+				job()
+			}
+		}()
+	}
+	l.meet()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		l.run(ctx)
+	}()
+	if ready != nil {
+		ready <- l
+	}
+	err = serveAPI(ctx, listener, l)
+	cancel()
+	<-ended
+	l.close()
+	return err
+}
+
+// newLoop makes a loop without a disk.
+func newLoop(o Options) (*loop, error) {
+	c := o.Config
+	if c.Name == "" || c.Node == "" || c.Backing == "" {
+		return nil, fmt.Errorf("the volume's configuration names no %s", missing(c))
+	}
+	l := &loop{
+		config: c, log: o.Log.With("volume", c.Name), box: newMailbox(), jobs: make(chan func(), 4096),
+		inFlight: newBudget(inFlightMax), news: newNews(), now: time.Now(), boot: bootName(),
+		bits: dirty.New(0), hot: activity.New(activity.Slots),
+		writing: map[*op]struct{}{}, reading: map[*op]struct{}{}, remote: map[uint64]*op{},
+	}
+	l.wanting.Store(true)
+	l.meeting = &meeting{server: o.Server, client: o.Client, box: l.box, log: l.log, hello: l.sayHello, willing: l.willing, nudge: make(chan struct{}, 1)}
+	l.changed()
+	return l, nil
+}
+
+func missing(c control.Config) string {
+	switch {
+	case c.Name == "":
+		return "name"
+	case c.Node == "":
+		return "node"
+	}
+	return "backing"
+}
+
+// attach opens the backing disk; what is wrong with it becomes the volume's problem, in one sentence.
+func (l *loop) attach(c control.Config) {
+	err := l.open(c)
+	if err == nil {
+		l.log.Info("attached", "disk", c.Backing, "state", l.state.Disk, "generation", l.state.Current.ID, "bytes", l.bits.Bytes())
+	} else if l.area == nil {
+		l.log.Error("no disk", "why", err)
+		l.problem("no_disk", fmt.Sprintf("volume %s has no disk: %s: %v", c.Name, c.Backing, err))
+	}
+	l.changed()
+}
+
+func (l *loop) open(c control.Config) error {
+	f, err := disk.Open(c.Backing, disk.Options{})
+	if err != nil {
+		return err
+	}
+	l.log.Info("backing disk", "disk", f.Describe())
+	d := disk.Disk(f)
+	if c.Faults != "" {
+		d = faulty.Wrap(f, c.Faults)
+	}
+	if err := os.MkdirAll(c.StateDir, 0o700); err != nil {
+		d.Close()
+		return fmt.Errorf("cannot make the state folder: %w", err)
+	}
+	area, found, err := meta.OpenChecked(d, c.StateDir, c.Name, f.Identity())
+	wentBack := errors.Is(err, meta.ErrWentBack)
+	if err != nil && !(wentBack && area != nil) {
+		d.Close()
+		return err
+	}
+	if found.Moved {
+		l.log.Warn("the metadata were found at the disk's old end and moved to the new one")
+	}
+	if err := l.recover(d, area, wentBack); err != nil {
+		d.Close()
+		return err
+	}
+	return nil
+}
+
+// recover brings the state to what the last end of the process left: after a crash as primary the hot extents become bits, durably.
+func (l *loop) recover(d disk.Disk, area *meta.Area, wentBack bool) error {
+	bits, damaged, err := area.LoadBitmap()
+	if err != nil {
+		return err
+	}
+	if damaged > 0 {
+		l.log.Warn("bitmap pages were damaged: their blocks count as out of sync", "pages", damaged)
+	}
+	state := area.State()
+	state.Node = l.config.Node
+	state = state.Attach(l.boot)
+	if wentBack {
+		state.Disk = replication.Inconsistent
+		l.problem("disk_went_back", meta.ErrWentBack.Error())
+	}
+	if !state.NeverHadPeer() {
+		for _, e := range area.HotExtents() {
+			bits.Set(uint64(e)*activity.ExtentSize, activity.ExtentSize)
+		}
+	}
+	if err := errors.Join(area.WriteBitmap(bits), area.ClearLog(), area.Save(state)); err != nil {
+		return err
+	}
+	l.disk, l.area, l.state, l.bits = d, area, state, bits
+	l.size.Store(state.Size)
+	if state.Flags.Has(replication.SplitBrain) {
+		l.problem("split_brain", "split-brain: both sides wrote without each other; resolve it by naming the side whose history goes")
+	}
+	l.greet()
+	return nil
+}
+
+// meet begins, or begins anew, to look for the peer at the configured addresses.
+func (l *loop) meet() {
+	if l.stopMeeting != nil {
+		l.stopMeeting()
+	}
+	ctx, stop := context.WithCancel(l.meetCtx)
+	l.stopMeeting = stop
+	old := l.meeting
+	m := &meeting{listen: l.config.Listen, remote: l.config.Remote, dialer: l.config.Dialer, server: old.server, client: old.client,
+		box: l.box, log: l.log, hello: l.sayHello, willing: l.willing, nudge: make(chan struct{}, 1)}
+	l.meeting = m
+	if m.dialer && m.remote == "" || !m.dialer && m.listen == "" {
+		return // no replication address: it stays alone
+	}
+	l.tasks.Go(func() { m.run(ctx) })
+}
+
+// close ends what runs beside the loop, in the order in which they need each other.
+func (l *loop) close() {
+	l.inFlight.shut()
+	if l.stopMeeting != nil {
+		l.stopMeeting()
+	}
+	if l.kernel != nil {
+		if err := l.kernel.Close(true); err != nil {
+			l.log.Warn("the kernel device was not removed", "why", err)
+		}
+	}
+	l.finishOff(3 * time.Second)
+	if l.disk != nil {
+		l.disk.Close()
+	}
+}
+
+// finishOff lets the loop's last events happen until nothing runs beside it, at most for d: open requests end with errors, links close.
+func (l *loop) finishOff(d time.Duration) {
+	idle := make(chan struct{})
+	go func() { // ends with the last task
+		l.tasks.Wait()
+		close(idle)
+	}()
+	deadline := time.NewTimer(d)
+	defer deadline.Stop()
+	for done := false; !done; {
+		select {
+		case <-l.box.wake:
+		case <-idle:
+			done = true
+		case <-deadline.C:
+			return // a stuck disk or kernel device; the process ends anyway
+		}
+		for _, e := range l.box.take(nil) {
+			e.happen(l)
+		}
+	}
+	if l.idle() && l.incomingCount == 0 && !l.activating {
+		close(l.jobs)
+	}
+}
+
+// newID is a random name of a generation.
+func newID() (id replication.GenerationID) {
+	_, _ = rand.Read(id[:]) // crypto/rand never fails
+	return id
+}
+
+func parseID(s string) (id replication.GenerationID, err error) {
+	b, err := hex.DecodeString(s)
+	if err != nil || len(b) != len(id) {
+		return id, fmt.Errorf("%q is not a generation of 32 hex digits", s)
+	}
+	copy(id[:], b)
+	return id, nil
+}
+
+// bootName names this boot of this machine, or of this container: the kernel's boot id with the start of its first process.
+func bootName() (name [16]byte) {
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return name
+	}
+	stat, err := os.ReadFile("/proc/1/stat")
+	if err != nil {
+		return name
+	}
+	_, rest, _ := strings.Cut(string(stat), ") ")
+	start := ""
+	if fields := strings.Fields(rest); len(fields) > 19 {
+		start = fields[19]
+	}
+	sum := sha256.Sum256(append(id, start...))
+	copy(name[:], sum[:])
+	return name
+}
