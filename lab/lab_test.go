@@ -87,6 +87,7 @@ func TestDownLeavesNothing(t *testing.T) {
 		"after a crash with frozen": func(w *world) { w.ok("freeze", "b"); killDaemon(w) },
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t)
 			spaces := w.spaces()
 			inside := exec.Command("/proc/self/exe", "lab", "--dir", w.dir, "exec", "client", "--", "sleep", "600")
@@ -127,6 +128,7 @@ func killDaemon(w *world) {
 }
 
 func TestUpAfterACrashAndUpTwice(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	if c := w.fails(1, "up", "--bare", "--detach", "--console-port", "0"); !strings.Contains(c, "already") {
 		t.Errorf("a second up says %q", c)
@@ -140,6 +142,7 @@ func TestUpAfterACrashAndUpTwice(t *testing.T) {
 }
 
 func TestTwoLabsSideBySide(t *testing.T) {
+	t.Parallel()
 	one, two := newWorld(t), newWorld(t)
 	one.ok("cut", "lan")
 	if one.pings("a", "10.88.1.2") {
@@ -155,6 +158,7 @@ func TestTwoLabsSideBySide(t *testing.T) {
 }
 
 func TestNetworksAsInTheTable(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for where, addresses := range map[string][]string{
 		"a":      {"10.88.1.2", "10.88.1.9", "10.88.1.254", "10.88.2.2", "10.88.2.254", "10.88.3.2"},
@@ -182,6 +186,7 @@ func (w *world) carrier(node, device string) string {
 }
 
 func TestCutAndJoin(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.ok("cut", "a:lan")
 	if c := w.carrier("a", "lan"); c != "0" {
@@ -208,6 +213,7 @@ func TestCutAndJoin(t *testing.T) {
 }
 
 func TestSilentAndOneWayKeepTheCarrier(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.ok("cut", "sync", "--silent")
 	if w.carrier("a", "sync") != "1" || w.pings("a", "10.88.3.2") {
@@ -311,6 +317,7 @@ func (w *world) frozenMachine() {
 }
 
 func TestPowerCutAndStop(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.ok("exec", "a", "--", "sh", "-c", "echo kept > /var/lib/evenkeel/x; echo kept > /var/lib/evenkeel/disks/x; echo lost > /run/evenkeel/x")
 	began := time.Now()
@@ -333,6 +340,7 @@ func TestPowerCutAndStop(t *testing.T) {
 }
 
 func TestExitCodes(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	if _, _, code := w.run("exec", "a", "--", "sh", "-c", "exit 7"); code != 7 {
 		t.Errorf("exec ends with %d, its command with 7", code)
@@ -354,6 +362,7 @@ func TestExitCodes(t *testing.T) {
 }
 
 func TestDiskAndStateFolder(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.ok("disk", "a", "slow")
 	var f struct {
@@ -375,6 +384,7 @@ func TestDiskAndStateFolder(t *testing.T) {
 }
 
 func TestConsoleListenerEndsWithTheMachine(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	at := strings.TrimPrefix(w.status().Nodes[0].Console, "https://")
 	conn, err := net.DialTimeout("tcp", at, time.Second)

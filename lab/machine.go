@@ -37,8 +37,8 @@ func (d *daemon) powerOn(node string) error {
 	if err := empty(d.layout.node(node, "run")); err != nil {
 		return err
 	}
-	if err := d.serial.flush(node); err != nil {
-		return fmt.Errorf("the serial line of %s cannot be flushed: %w", node, err)
+	if err := d.serial.power(node, true); err != nil {
+		return fmt.Errorf("the serial port of %s cannot be flushed: %w", node, err)
 	}
 	space, err := newNamespace()
 	if err != nil {
@@ -249,7 +249,7 @@ func (d *daemon) switchedOff(node string, r *running, loops []loopDevice) error 
 	}
 	delete(d.machines, node)
 	delete(d.record.Nodes, node)
-	return errors.Join(d.hub.unplug(node), d.hub.apply(d.faults), detach(loops), d.record.write(d.layout))
+	return errors.Join(d.serial.power(node, false), d.hub.unplug(node), d.hub.apply(d.faults), detach(loops), d.record.write(d.layout))
 }
 
 // The ways to be frozen.
@@ -277,7 +277,7 @@ func (d *daemon) freeze(node string, userland bool) error {
 	}
 	r.frozen = frozenMachine
 	d.faults.frozen[node] = true
-	d.serial.set(func(f *serialFaults) { f.Paused++ })
+	d.serial.set(func(f *serialFaults) { f.paused++ })
 	return d.hub.apply(d.faults)
 }
 
@@ -301,7 +301,7 @@ func (d *daemon) thaw(node string) error {
 // release lets frames and bytes of a frozen machine through again.
 func (d *daemon) release(node string) {
 	delete(d.faults.frozen, node)
-	d.serial.set(func(f *serialFaults) { f.Paused-- })
+	d.serial.set(func(f *serialFaults) { f.paused-- })
 }
 
 // signalAll signals every process of a PID namespace until no new one appears: one that forks while the others are

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"sync"
@@ -16,9 +17,13 @@ type serialFaults struct {
 	CutTo map[string]bool `json:"cut_to"`        // what goes to that node vanishes
 	Noise float64         `json:"noise_percent"` // of the bytes get a flipped bit
 	Baud  int             `json:"baud"`
-	// Paused counts the frozen machines at its ends: then nothing moves.
-	Paused int `json:"-"`
+	// paused counts the frozen machines at its ends: then nothing moves. off are the ends whose machine has no power.
+	paused int
+	off    map[string]bool
 }
+
+// deaf says whether what goes to a node vanishes.
+func (f serialFaults) deaf(to string) bool { return f.CutTo[to] || f.off[to] || f.paused > 0 }
 
 // bauds are the rates that `lab baud` takes.
 var bauds = []int{1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200}
@@ -42,7 +47,7 @@ type serialEnd struct{ master, slave *os.File }
 
 // newSerialLine makes the ports and starts the relay.
 func newSerialLine() (*serialLine, error) {
-	l := &serialLine{ends: map[string]*serialEnd{}, faults: serialFaults{CutTo: map[string]bool{}, Baud: 115200}}
+	l := &serialLine{ends: map[string]*serialEnd{}, faults: serialFaults{CutTo: map[string]bool{}, off: map[string]bool{}, Baud: 115200}}
 	for _, n := range nodes {
 		master, slave, err := pty.Open()
 		if err != nil {
@@ -73,8 +78,9 @@ func (l *serialLine) close() {
 // path is the device that becomes a node's /dev/ttyS0.
 func (l *serialLine) path(node string) string { return l.ends[node].slave.Name() }
 
-// flush forgets what was sent to a node while it was off.
-func (l *serialLine) flush(node string) error {
+// power notes that a node's port has power or not. What came before the power is forgotten.
+func (l *serialLine) power(node string, on bool) error {
+	l.set(func(f *serialFaults) { f.off[node] = !on })
 	return unix.IoctlSetInt(int(l.ends[node].slave.Fd()), unix.TCFLSH, unix.TCIOFLUSH)
 }
 
@@ -90,10 +96,7 @@ func (l *serialLine) state() serialFaults {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	f := l.faults
-	f.CutTo = map[string]bool{}
-	for n, cut := range l.faults.CutTo {
-		f.CutTo[n] = cut
-	}
+	f.CutTo, f.off = maps.Clone(f.CutTo), maps.Clone(f.off)
 	return f
 }
 
@@ -113,7 +116,7 @@ func (l *serialLine) relay(from, to string) {
 		}
 		free = free.Add(lineTime(n, f.Baud))
 		time.Sleep(time.Until(free))
-		if f = l.state(); f.CutTo[to] || f.Paused > 0 {
+		if f = l.state(); f.deaf(to) {
 			continue
 		}
 		disturb(buf[:n], f.Noise)
