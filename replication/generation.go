@@ -46,12 +46,12 @@ func SyncID(source, target GenerationID) GenerationID {
 }
 
 // NeedsRotation says whether the next lone write must first begin a new generation: the peer may hold Current.
-// While BitmapOf stands nobody else has Current, except at the end of a resync (Finishing) or after a forced promotion.
+// While BitmapOf stands nobody else has Current, but for PeerMayHold and after a forced promotion.
 func (s State) NeedsRotation() bool {
 	if s.Flags.Has(ForcedPrimary) {
 		return true
 	}
-	return s.Flags.Has(HadPeer) && (s.BitmapOf.ID.IsZero() || s.Flags.Has(Finishing))
+	return s.Flags.Has(HadPeer) && (s.BitmapOf.ID.IsZero() || s.Flags.Has(PeerMayHold))
 }
 
 // Rotate begins generation id: from here on the bitmap counts what the holder of the old one misses. It must be durable before the first
@@ -72,7 +72,7 @@ func (s State) Rotate(id GenerationID, at int64) State {
 	}
 	s.BitmapOf = s.Current
 	s.Current = GenerationEntry{ID: id, Reason: reason, Node: nodeLetter(s.Node), At: at}
-	s.Flags &^= Finishing | ForcedPrimary | ConnectedInSync
+	s.Flags &^= PeerMayHold | ForcedPrimary | ConnectedInSync
 	return s
 }
 
@@ -101,12 +101,16 @@ func resumes(source, target Snapshot) bool {
 // set on; full sets every bit (FullSync stands until the bitmap says so). Of two copies that meet, the one chosen is UpToDate.
 func (s State) StartSyncSource(peer Snapshot, full bool) State {
 	resumed := resumes(s.Snapshot(0), peer)
+	s = s.meet(peer)
 	s.Disk = UpToDate
 	s.Flags |= HadPeer
-	s.Flags &^= SplitBrain | Discard | Finishing | PeerLeftInSync | ForcedPrimary
+	s.Flags &^= SplitBrain | Discard | PeerMayHold | PeerLeftInSync | ForcedPrimary
 	s.Permission, s.Licence = Permission{}, ""
 	if full {
 		s.Flags |= FullSync
+	}
+	if peer.Current.ID == s.Current.ID {
+		s.Flags |= PeerMayHold
 	}
 	if resumed {
 		return s
@@ -121,10 +125,11 @@ func (s State) StartSyncSource(peer Snapshot, full bool) State {
 // a just created disk takes the pair's name and size.
 func (s State) StartSyncTarget(peer Snapshot, full bool) State {
 	resumed := resumes(peer, s.Snapshot(0))
+	s = s.meet(peer)
 	s.Disk = Inconsistent
 	s.Volume, s.Size = peer.Volume, peer.Size
 	s.Flags |= HadPeer | SyncingTarget
-	s.Flags &^= SplitBrain | Discard | JustCreated | LastPrimary | PeerOutdated | PeerLeftInSync | LeftInSync | Finishing | FullSync | ForcedPrimary
+	s.Flags &^= SplitBrain | Discard | JustCreated | LastPrimary | PeerOutdated | PeerLeftInSync | LeftInSync | PeerMayHold | FullSync | ForcedPrimary
 	s.Permission, s.Licence = Permission{}, ""
 	if full {
 		s.Flags |= FullSync
@@ -140,6 +145,14 @@ func (s State) StartSyncTarget(peer Snapshot, full bool) State {
 	return s
 }
 
+// meet notes whose marks count from here on: another disk in the peer's place starts its own.
+func (s State) meet(peer Snapshot) State {
+	if s.PeerDisk != peer.DiskID {
+		s.PeerDisk, s.PeerMark = peer.DiskID, Mark{}
+	}
+	return s
+}
+
 // BitmapIsFull notes that every bit is set durably, so FullSync need not stand for it any more.
 func (s State) BitmapIsFull() State {
 	s.Flags &^= FullSync
@@ -150,7 +163,7 @@ func (s State) BitmapIsFull() State {
 // hold Current from now on.
 func (s State) PrepareFinish() State {
 	s.Flags &^= FullSync
-	s.Flags |= Finishing
+	s.Flags |= PeerMayHold
 	return s.ForgetPeer()
 }
 
@@ -160,7 +173,7 @@ func (s State) FinishSyncTarget(source Snapshot) State {
 	s.Current, s.BitmapOf, s.History = source.Current, GenerationEntry{}, source.History
 	s.Disk, s.Licence, s.Answer = UpToDate, "", Answer{}
 	s.Flags |= ConnectedInSync
-	s.Flags &^= SyncingTarget | CrashedPrimary | DiedInSync | FullSync | PeerOutdated | PeerLeftInSync | LeftInSync
+	s.Flags &^= SyncingTarget | CrashedPrimary | Died | FullSync | PeerOutdated | PeerLeftInSync | LeftInSync
 	return s.SawEpoch(source.Epoch)
 }
 
@@ -173,6 +186,7 @@ func (s State) FinishSyncSource() State {
 // Agree is the step of both sides on a verdict without a sync (Direction None), after ForgetPeer: the two copies that exist are equal, so both
 // are UpToDate.
 func (s State) Agree(peer Snapshot) State {
+	s = s.meet(peer)
 	s.remember(s.BitmapOf)
 	s.BitmapOf = GenerationEntry{}
 	s.Flags |= HadPeer
@@ -182,6 +196,6 @@ func (s State) Agree(peer Snapshot) State {
 func (s State) inSync() State {
 	s.Disk, s.Licence, s.Answer, s.Permission = UpToDate, "", Answer{}, Permission{}
 	s.Flags |= ConnectedInSync
-	s.Flags &^= CrashedPrimary | DiedInSync | SplitBrain | Finishing | LeftInSync | Discard
+	s.Flags &^= CrashedPrimary | Died | SplitBrain | PeerMayHold | LeftInSync | Discard
 	return s
 }

@@ -129,6 +129,8 @@ func (s *State) walk(p *packer) {
 	p.text(&s.Answer.Result, 15)
 	p.text(&s.Answer.Reason, 47)
 	p.bytes(s.Boot[:])
+	p.bytes(s.DiskID[:])
+	p.bytes(s.PeerDisk[:])
 }
 
 // Encode is the state's record in the superblock: fixed length, without a checksum of its own (the superblock has one).

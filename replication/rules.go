@@ -11,7 +11,7 @@ import "strings"
 //	new_both       [10] both just created                                              blocked
 //	new_disk    [20,30] one just created                                               full
 //	unknown             a side's metadata cannot be read                               full by checksum, or blocked
-//	went_back           a side presents a lower mark than it confirmed                 full by checksum
+//	went_back           a side presents a lower mark than it confirmed                 full by checksum, or blocked
 //	size                the sizes do not fit                                           refuse
 //	equal          [40] same generation, nothing set, nobody crashed                   none
 //	missed_end  [34-37] same generation, one side did not see the end of a resync      bitmap by checksum
@@ -184,9 +184,10 @@ func unknown(x, y Snapshot) Verdict {
 
 // guard finds a disk that went back in time: its mark is below one that it confirmed to the other.
 func guard(x, y Snapshot) (Verdict, bool) {
-	xBack, yBack := x.Mark.Less(y.PeerMark), y.Mark.Less(x.PeerMark)
+	xBack := x.DiskID == y.PeerDisk && x.Mark.Less(y.PeerMark)
+	yBack := y.DiskID == x.PeerDisk && y.Mark.Less(x.PeerMark)
 	switch {
-	case xBack && yBack:
+	case xBack && yBack || xBack && y.Disk == Inconsistent || yBack && x.Disk == Inconsistent:
 		return Verdict{Rule: "went_back", Direction: Blocked, WentBack: true}, true
 	case xBack || yBack:
 		return toward(yBack, Verdict{Rule: "went_back", Full: true, Checksum: true, WentBack: true}), true
@@ -202,8 +203,15 @@ func equal(x, y Snapshot) Verdict {
 		return toward(prefer(x, y), Verdict{Rule: "missed_end", Checksum: true})
 	case x.DirtyBytes+y.DirtyBytes == 0 && !crashed(x) && !crashed(y):
 		return Verdict{Rule: "equal", Direction: None}
+	case forcedBack(x, y) || forcedBack(y, x):
+		return diverged(x, y, true)
 	}
 	return toward(prefer(x, y), Verdict{Rule: "equal_bits", Checksum: true})
+}
+
+// forcedBack: a person forced x to serve after it died, and the survivor y may hold acknowledged blocks that x lost: a person decides again.
+func forcedBack(x, y Snapshot) bool {
+	return x.Flags.Has(ForcedPrimary|Died) && !y.Flags.Has(Died)
 }
 
 // prefer says whether x's blocks stay where two equal generations differ. The primary's; else the survivor's, who has everything that was
@@ -212,7 +220,7 @@ func prefer(x, y Snapshot) bool {
 	if x.Role != y.Role {
 		return x.Role == Primary
 	}
-	if died := x.Flags.Has(DiedInSync); died != y.Flags.Has(DiedInSync) {
+	if died := x.Flags.Has(Died); died != y.Flags.Has(Died) {
 		return !died
 	}
 	if x.Promoted != y.Promoted {

@@ -23,8 +23,10 @@ type Snapshot struct {
 	Promoted   Epoch
 	Mark       Mark
 	PeerMark   Mark
-	DirtyBytes uint64 // out of sync by the own bitmap and hot extents
-	Size       uint64 // usable bytes
+	DiskID     [8]byte
+	PeerDisk   [8]byte // PeerMark counts for this disk of the peer
+	DirtyBytes uint64  // out of sync by the own bitmap and hot extents
+	Size       uint64  // usable bytes
 }
 
 // Snapshot is this side as the peer shall see it. dirty is the own bitmap's bytes, hot extents of a crash included.
@@ -32,7 +34,7 @@ func (s State) Snapshot(dirty uint64) Snapshot {
 	return Snapshot{
 		Volume: s.Volume, Node: s.Node, Role: s.Role(), Disk: s.Disk, Permitted: s.Permission.Reason != "" && s.Permitted(),
 		Flags: s.Flags, Current: s.Current, BitmapOf: s.BitmapOf, History: s.History,
-		Epoch: s.Epoch, Promoted: s.Promoted, Mark: s.Mark, PeerMark: s.PeerMark,
+		Epoch: s.Epoch, Promoted: s.Promoted, Mark: s.Mark, PeerMark: s.PeerMark, DiskID: s.DiskID, PeerDisk: s.PeerDisk,
 		DirtyBytes: dirty, Size: s.Size,
 	}
 }
@@ -73,6 +75,8 @@ func (s *Snapshot) walk(p *packer) {
 	p.epoch(&s.Promoted)
 	p.mark(&s.Mark)
 	p.mark(&s.PeerMark)
+	p.bytes(s.DiskID[:])
+	p.bytes(s.PeerDisk[:])
 	p.u64(&s.DirtyBytes)
 	p.u64(&s.Size)
 	if p.reading {

@@ -32,17 +32,17 @@ const (
 	LastPrimary
 	// HadPeer: a peer was in contact at least once; without it lone writes need neither permission nor rotation.
 	HadPeer
-	// Finishing: "sync finished" may have reached the target: it may hold Current already.
-	Finishing
+	// PeerMayHold: the peer may hold Current although BitmapOf stands: "sync finished" was sent, or a resync between equal generations began.
+	PeerMayHold
 	// Discard: a person gave this side's history up (split-brain); it is the target of the next handshake.
 	Discard
 	// SyncingTarget: a resync onto this disk is under way.
 	SyncingTarget
-	// ForcedPrimary: the newest promotion was forced by a person on a copy that was not UpToDate.
+	// ForcedPrimary: a person forced a promotion on a copy that was not UpToDate, and nothing was written since.
 	ForcedPrimary
-	// DiedInSync: this side stopped without a word while connected and equal; of two equal generations the survivor's blocks stay, because a
-	// power cut may have taken from this disk what the survivor still has.
-	DiedInSync
+	// Died: since the copies were equal this side stopped without a word, primary or connected. Of two equal generations the survivor's blocks
+	// stay, because a power cut may have taken from this disk what the survivor still has.
+	Died
 )
 
 // Has says whether all of g are set.
@@ -96,6 +96,8 @@ type State struct {
 	PeerMark   Mark   // the highest that the peer confirmed as stable on its disk
 	Answer     Answer
 	Boot       [16]byte // boot name under which Permission was stored
+	DiskID     [8]byte  // name of this disk's metadata area; set at its creation
+	PeerDisk   [8]byte  // name of the peer's disk that PeerMark counts for
 }
 
 // New is the state of a disk that `volume create` marks. first: this copy holds the data: UpToDate under id. Else it is Inconsistent and
@@ -143,8 +145,8 @@ func (s State) Attach(boot [16]byte) State {
 	if s.Flags.Has(PrimaryIndicator) {
 		s.Flags |= CrashedPrimary
 	}
-	if s.Flags.Has(ConnectedInSync) {
-		s.Flags |= DiedInSync
+	if s.Flags&(ConnectedInSync|PrimaryIndicator) != 0 {
+		s.Flags |= Died
 	}
 	s.Flags &^= PrimaryIndicator | ConnectedInSync
 	if s.Disk == Failed || s.Disk == Diskless || s.Flags.Has(SyncingTarget) {
@@ -182,10 +184,8 @@ func (s State) Promote(e Epoch, force bool) (State, error) {
 	}
 	if s.Disk != UpToDate {
 		s.Flags |= ForcedPrimary
-		s.Flags &^= JustCreated | SyncingTarget | Finishing
+		s.Flags &^= JustCreated | SyncingTarget | PeerMayHold
 		s.Disk = UpToDate
-	} else {
-		s.Flags &^= ForcedPrimary
 	}
 	s.Flags |= PrimaryIndicator | LastPrimary
 	s.Flags &^= LeftInSync

@@ -84,6 +84,7 @@ func Create(d disk.Disk, o Options) (*Area, error) {
 		return nil, fmt.Errorf("cannot name the metadata area: %w", err)
 	}
 	a.state = replication.New(o.Volume, o.Node, geo.data, o.First, o.Generation, o.At)
+	a.state.DiskID = a.name
 	if err := a.format(dirty.New(geo.data), nil); err != nil {
 		return nil, fmt.Errorf("cannot write the metadata: %w", err)
 	}
@@ -143,9 +144,6 @@ func (a *Area) format(bits *dirty.Bitmap, table []activity.Extent) error {
 		n += chunk
 	}
 	if err := a.LogTransaction(activity.Transaction{Table: table}); err != nil {
-		return err
-	}
-	if err := a.disk.Flush(); err != nil {
 		return err
 	}
 	return a.Save(a.state)
@@ -239,10 +237,14 @@ func (a *Area) State() replication.State {
 	return a.state
 }
 
-// Save makes s durable: when it returns without an error, s is what Open will find. After an error the disk is not to be relied upon: detach.
+// Save makes s durable, and every write that completed before it first: what a state says of the data is never ahead of them. When it returns
+// without an error, s is what Open will find. After an error the disk is not to be relied upon: detach.
 func (a *Area) Save(s replication.State) error {
 	a.super.Lock()
 	defer a.super.Unlock()
+	if err := a.disk.Flush(); err != nil {
+		return fmt.Errorf("cannot save the volume's state: %w", err)
+	}
 	b := disk.Alloc(block)
 	defer disk.Free(b)
 	next := 1 - a.slot
