@@ -14,6 +14,9 @@ func (t *turn) unsure() bool {
 	if t.permitted() || e <= t.d/2 {
 		return false
 	}
+	if t.f.Settings.Mode == Availability {
+		return false // dead is enough there, for both sides: who is cut off serves whom it reaches
+	}
 	if e <= t.d/5*4 || len(t.f.References) == 0 || t.referenceGood() || t.nobodyMoves() {
 		return false
 	}

@@ -10,9 +10,7 @@ import (
 // check looks for broken "never" rules after each tick.
 func (w *World) check() {
 	a, b := w.Nodes[0], w.Nodes[1]
-	if w.partitioned() && a.referenced() && b.referenced() {
-		w.excused = true
-	}
+	w.excuse(a, b)
 	w.checkPermissions(a.vol, b.vol)
 	w.checkAddresses(a, b)
 	for _, n := range w.Nodes {
@@ -24,6 +22,20 @@ func (w *World) check() {
 				}
 			}
 		}
+	}
+}
+
+// excuse notes a total partition with good reference points on both sides: what 30-decisions says Evidence cannot exclude. Availability
+// asks no reference point, so there any partition of machines that run is one.
+func (w *World) excuse(a, b *Node) {
+	alike := a.referenced() && b.referenced() || w.Options.Availability
+	if !w.partitioned() || !alike || !a.running() || !b.running() {
+		w.apart = 0
+		return
+	}
+	w.apart += Tick
+	if w.apart >= w.Options.DeadTime/2 {
+		w.excused = true
 	}
 }
 

@@ -98,7 +98,7 @@ func RunSeed(o Options) *World {
 	w.Run(w.between(2*time.Second, 6*time.Second))
 	for range 12 + w.Rand.IntN(12) {
 		w.Fault()
-		w.Run(w.between(50*time.Millisecond, 3500*time.Millisecond))
+		w.Run(w.wait())
 		w.restartLeavers()
 		if w.Rand.IntN(4) == 0 {
 			w.Run(w.between(0, 8*time.Second))
@@ -124,6 +124,20 @@ func RunSeed(o Options) *World {
 		w.problem("all was mended, and %s: a is %s, b is %s", why, w.Nodes[0].state(), w.Nodes[1].state())
 	}
 	return w
+}
+
+// wait draws a time between two faults, with the ends that matter (0.8 D, D, the promise) drawn often.
+func (w *World) wait() time.Duration {
+	d := w.Options.DeadTime
+	switch w.Rand.IntN(6) {
+	case 0:
+		return w.between(Tick, d/4)
+	case 1:
+		return w.between(d*7/10, d*12/10)
+	case 2:
+		return w.between(d, max(d*3/2, d+time.Second)+d/4)
+	}
+	return w.between(50*time.Millisecond, 3500*time.Millisecond)
 }
 
 // restartLeavers switches off what has left in order; it is started again like any other.

@@ -43,9 +43,9 @@ type World struct {
 	doubled  time.Duration // how long both hold the address by now
 	doubledLinked,
 	doubledExcused time.Duration
-	excused   bool // a total partition with good reference points on both sides came about since both were equal
-	forced    bool // a person forced a start: its losses are that person's
-	checkFrom time.Duration
+	excused bool          // a total partition with good reference points on both sides came about since both were equal
+	forced  bool          // a person forced a start: its losses are that person's
+	apart   time.Duration // how long the total partition that is an excuse lasts by now
 }
 
 // Options are the settings of the pair.
