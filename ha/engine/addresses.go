@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,15 +24,16 @@ type addressState struct {
 	allowed atomic.Bool // the newest plan's word; the loop writes it
 
 	// The loop's:
-	held      map[netip.Prefix]ha.Instant // since when
-	wasHeld   bool                        // all wished addresses were on: what vanishes from here on is news
-	busy      bool
-	dropping  bool
-	readAt    ha.Instant
-	retryAt   ha.Instant
-	conflicts map[netip.Prefix]string // MAC of a stranger
-	askedAt   ha.Instant              // when conflicts were asked last
-	lost      bool                    // address.missing was noted and is not mended
+	held       map[netip.Prefix]ha.Instant // since when
+	wasHeld    bool                        // all wished addresses were on: what vanishes from here on is news
+	busy       bool
+	dropping   bool
+	readAt     ha.Instant
+	retryAt    ha.Instant
+	conflicts  map[netip.Prefix]string // MAC of a stranger
+	askedAt    ha.Instant              // when conflicts were asked last
+	peerSilent bool                    // the peer was dead or sick and was not heard since
+	lost       bool                    // address.missing was noted and is not mended
 }
 
 // wishes are the virtual addresses of the settings.
@@ -122,6 +124,7 @@ func (e *engine) keepAddresses(f ha.Facts, p ha.Plan) {
 	if p.Role != ha.Master || e.run.running() || e.addresses.busy {
 		return
 	}
+	e.announceAfterSilence(p)
 	e.noteMissing()
 	if e.addressesComplete() || f.Now < e.addresses.retryAt {
 		return
@@ -138,6 +141,15 @@ func (e *engine) keepAddresses(f ha.Facts, p ha.Plan) {
 		err := e.putAddresses(ctx, want, known)
 		e.post(func() { e.addressesDone(err, known, askConflicts) })
 	})
+}
+
+// announceAfterSilence says again where the addresses are when the peer is heard after a silence: switches may have learned otherwise.
+func (e *engine) announceAfterSilence(p ha.Plan) {
+	silent := p.Verdict == ha.PeerDead || p.Verdict == ha.PeerSick
+	if e.addresses.peerSilent && p.Verdict == ha.PeerAlive {
+		e.shells.addresses.Announce(wishes(e.settings))
+	}
+	e.addresses.peerSilent = silent || e.addresses.peerSilent && p.Verdict != ha.PeerAlive
 }
 
 // addressesDone takes the end of a convergence.
@@ -229,7 +241,7 @@ func (e *engine) findConflicts(ctx context.Context, want []wish, peer probeTarge
 
 func isPeer(peer probeTarget, mac string) bool {
 	for _, known := range peer.MACs {
-		if known == mac {
+		if strings.EqualFold(known, mac) {
 			return true
 		}
 	}

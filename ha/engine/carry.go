@@ -154,7 +154,7 @@ func (e *engine) gatherFound(ctx context.Context) {
 	e.refreshAddresses()
 	e.awaitReports(ctx)
 	found := ha.Found{Addresses: len(e.addresses.held) > 0, SameBoot: e.durable.ServingBoot == e.boot}
-	for _, name := range e.placement().stop {
+	for _, name := range names(e.placement().stop) {
 		found.Services = found.Services || e.serviceState(name).State == "running"
 	}
 	filesystems := false

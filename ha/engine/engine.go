@@ -56,6 +56,7 @@ type engine struct {
 	shells  shells
 	view    atomic.Pointer[view] // newest published state
 	changed broadcast            // a new view
+	refused atomic.Uint32        // digest of a revision that ended the engine too often; 0 = none
 	gate    gate                 // what a running procedure may still do
 	events  *eventQueue
 	group   sync.WaitGroup // every goroutine that the engine started

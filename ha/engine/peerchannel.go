@@ -16,10 +16,13 @@ import (
 // relayedBy marks an order that the peer's engine passed on, so that it is not passed back.
 const relayedBy = "the other node"
 
+// fetchPause is how long settings that could not be taken are not asked for again.
+const fetchPause = 15 * time.Second
+
 // peerState is the channel to the other engine and what was seen over it.
 type peerState struct {
 	client   *peer.Client // nil = no channel
-	asked    ha.Instant   // when its settings were asked for last
+	askAgain ha.Instant   // its settings are not asked for before this
 	fetching bool
 }
 
@@ -55,15 +58,21 @@ var errNoPeer = &control.Error{Exit: control.ExitFailed, Code: "no_peer", Text: 
 
 // hearPeer looks at each new beat for settings that this node does not have yet.
 func (e *engine) hearPeer(b *ha.Beat) {
-	if b.Revision <= e.settings.Revision || e.peer.client == nil || e.peer.fetching || now().Sub(e.peer.asked) < 2*time.Second {
+	differs := b.Revision == e.settings.Revision && b.Digest != 0 && b.Digest != e.taken.digest // saved on both while apart
+	if b.Revision <= e.settings.Revision && !differs || e.peer.client == nil || e.peer.fetching || now() < e.peer.askAgain {
 		return
 	}
-	e.peer.asked, e.peer.fetching = now(), true
+	e.peer.fetching = true
 	e.goRun("fetch settings", func(ctx context.Context) {
 		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 		defer cancel()
 		err := e.fetchSettings(ctx)
-		e.post(func() { e.peer.fetching = false })
+		e.post(func() {
+			e.peer.fetching, e.peer.askAgain = false, now().Add(2*time.Second)
+			if err != nil || differs {
+				e.peer.askAgain = now().Add(fetchPause)
+			}
+		})
 		if err != nil {
 			e.log.Warn("the other node's settings not fetched", "error", err)
 		}
@@ -121,6 +130,10 @@ func (e *engine) postRelayedResolve(w http.ResponseWriter, r *http.Request) {
 	var o control.VolumeOrder
 	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, settingsLimit)).Decode(&o); err != nil {
 		(&control.Error{Exit: control.ExitUsage, Code: "malformed", Text: "The order is not readable."}).Write(w)
+		return
+	}
+	if e.view.Load() == nil {
+		errStarting.Write(w)
 		return
 	}
 	o.By = relayedBy

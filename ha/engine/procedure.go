@@ -243,7 +243,7 @@ func (e *engine) finish(r *run, failed error, took time.Duration) {
 			}
 		}
 		e.log.Info("procedure ended", "kind", r.procedure.Kind, "id", r.procedure.ID, "state", r.fact.State, "ms", took.Milliseconds(), "error", r.fact.Error)
-		if !r.own {
+		if !r.own && e.run == r {
 			e.endOfProcedure(r, took)
 		}
 		e.refreshAddresses()

@@ -36,15 +36,17 @@ func (a realAddresses) Converge(ctx context.Context, wishes []wish) error {
 	list := keeperWishes(wishes)
 	changes, err := a.Keeper.Converge(ctx, list)
 	if len(changes) > 0 {
-		a.Announce(list)
+		a.Keeper.Announce(list)
 	}
 	return err
 }
 
 func (a realAddresses) DropAll() error {
-	a.Announce(nil)
+	a.Keeper.Announce(nil)
 	return a.Keeper.DropAll()
 }
+
+func (a realAddresses) Announce(wishes []wish) { a.Keeper.Announce(keeperWishes(wishes)) }
 
 func (a realAddresses) Held() ([]wish, error) {
 	held, err := a.Keeper.Held()
@@ -110,7 +112,11 @@ func (realMounts) Mount(ctx context.Context, device, point, filesystem string) e
 func (realMounts) Unmount(ctx context.Context, point string) error { return mount.Unmount(ctx, point) }
 func (realMounts) Lazy(point string) error                         { return mount.Lazy(point) }
 func (realMounts) Mounted(point string) (string, bool)             { return mount.Mounted(point) }
-func (realMounts) KillHolders(point string) error                  { return mount.KillHolders(point) }
+
+func (realMounts) KillHolders(point string) error {
+	_, err := mount.KillHolders(point)
+	return err
+}
 
 type realChecks struct{ points *check.References }
 

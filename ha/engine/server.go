@@ -120,6 +120,9 @@ func (e *engine) routes() http.Handler {
 	}))
 	mux.HandleFunc("POST /v1/volumes/{name}/{verb}", func(w http.ResponseWriter, r *http.Request) {
 		posted(func(ctx context.Context, o control.VolumeOrder) (control.Outcome, error) {
+			if e.view.Load() == nil {
+				return control.Outcome{}, errStarting
+			}
 			return e.volumeVerb(ctx, r.PathValue("name"), r.PathValue("verb"), o)
 		})(w, r)
 	})

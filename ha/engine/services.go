@@ -9,6 +9,7 @@ import (
 	"evenkeel/ha"
 	"evenkeel/ha/config"
 	"evenkeel/ha/control"
+	"evenkeel/ha/place"
 )
 
 // serviceRetry is how long a service that failed is left alone.
@@ -20,23 +21,57 @@ type serviceWork struct {
 	retryAt ha.Instant
 }
 
-// placement is which services a procedure starts and stops, in order.
+// placement is which services a procedure starts and stops: layers in order, the services of one layer together.
 type placement struct {
-	before, after []string // started before and after the addresses come on
-	stop          []string // stopped when the role goes: those of the master only
+	before, after [][]string // started before and after the addresses come on
+	stop          [][]string // stopped when the role goes: those of the master only
 }
+
+// names are all services of some layers.
+func names(layers [][]string) []string { return slices.Concat(layers...) }
 
 // placement reads the settings and root's catalogue.
 func (e *engine) placement() placement {
-	before, after := e.placed(ha.MasterSide)
-	p := placement{before: before, after: after}
+	order := place.Start(e.servicesOn(ha.MasterSide))
+	late, early := order.Stop()
 	staying := e.namesOn(ha.SlaveSide)
-	for _, name := range slices.Backward(append(slices.Clone(before), after...)) {
-		if !slices.Contains(staying, name) {
-			p.stop = append(p.stop, name)
+	p := placement{before: order.Before, after: order.After}
+	for _, layer := range append(late, early...) {
+		layer = slices.DeleteFunc(slices.Clone(layer), func(name string) bool { return slices.Contains(staying, name) })
+		if len(layer) > 0 {
+			p.stop = append(p.stop, layer)
 		}
 	}
 	return p
+}
+
+// servicesOn picks the services of the settings that run on a side. What is placed on the slave runs on the master while nobody stands by.
+func (e *engine) servicesOn(side ha.Side) []place.Service {
+	var all []place.Service
+	for _, setting := range e.settings.Services {
+		i := slices.IndexFunc(e.o.Catalogue, func(s config.Service) bool { return s.Name == setting.Name })
+		if i < 0 {
+			continue // taken out of root's catalogue: it cannot run
+		}
+		c := e.o.Catalogue[i]
+		all = append(all, place.Service{Name: c.Name, Placement: setting.Placement, Volume: c.Volume, NeedAddress: c.NeedAddress,
+			AfterAddress: c.Order == "after-address", After: c.After})
+	}
+	return place.Here(all, side, e.slaveStandsBy())
+}
+
+// slaveStandsBy says whether the other node is there to run what is placed on the slave.
+func (e *engine) slaveStandsBy() bool {
+	b := e.heart.report.Beat
+	return e.plan.Verdict == ha.PeerAlive && b != nil && b.Role == ha.Slave
+}
+
+func (e *engine) namesOn(side ha.Side) []string {
+	var list []string
+	for _, s := range e.servicesOn(side) {
+		list = append(list, s.Name)
+	}
+	return list
 }
 
 // serviceState is what the manager said last of a service.
@@ -66,13 +101,10 @@ func (e *engine) refreshServices() {
 
 // keepServices converges the services to the placement of the steady state; a procedure that runs decides for itself.
 func (e *engine) keepServices(f ha.Facts, p ha.Plan) {
-	if e.run.running() || p.Services == ha.MasterSide && (p.Role != ha.Master || e.incomplete()) {
+	if e.run.running() || p.Services == "" || p.Services == ha.MasterSide && (p.Role != ha.Master || e.incomplete()) {
 		return
 	}
-	var wanted []string
-	if p.Services != "" {
-		wanted = e.namesOn(p.Services)
-	}
+	wanted := e.namesOn(p.Services)
 	known := map[string]bool{}
 	for _, s := range e.settings.Services {
 		known[s.Name] = true
@@ -115,56 +147,4 @@ func (e *engine) moveService(f ha.Facts, name string, call func(ctx context.Cont
 			}
 		})
 	})
-}
-
-// namesOn lists the services of the settings that run on a side. What is placed on the slave runs on the master while there is no slave to
-// run it.
-func (e *engine) namesOn(side ha.Side) []string {
-	var names []string
-	for _, s := range e.settings.Services {
-		alone := side == ha.MasterSide && s.Placement == ha.SlaveSide && e.plan.Verdict != ha.PeerAlive
-		if s.Placement == side || s.Placement == ha.Both || alone {
-			names = append(names, s.Name)
-		}
-	}
-	return names
-}
-
-// placed lists the services that run on a side in start order: those before the addresses, and those after.
-func (e *engine) placed(side ha.Side) (before, after []string) {
-	names := e.namesOn(side)
-	for _, s := range e.ordered() {
-		if !slices.Contains(names, s.Name) {
-			continue
-		}
-		if s.Order == "after-address" {
-			after = append(after, s.Name)
-		} else {
-			before = append(before, s.Name)
-		}
-	}
-	return before, after
-}
-
-// ordered is root's catalogue in start order: a service comes after those that it names in After.
-func (e *engine) ordered() []config.Service {
-	var list []config.Service
-	placed := map[string]bool{}
-	for len(list) < len(e.o.Catalogue) {
-		before := len(list)
-		for _, s := range e.o.Catalogue {
-			if !placed[s.Name] && !slices.ContainsFunc(s.After, func(name string) bool { return e.inCatalogue(name) && !placed[name] }) {
-				placed[s.Name] = true
-				list = append(list, s)
-			}
-		}
-		if len(list) == before { // a circle: in the catalogue's order
-			return append(list, slices.DeleteFunc(slices.Clone(e.o.Catalogue), func(s config.Service) bool { return placed[s.Name] })...)
-		}
-	}
-	return list
-}
-
-func (e *engine) inCatalogue(name string) bool {
-	return slices.ContainsFunc(e.o.Catalogue, func(s config.Service) bool { return s.Name == name })
 }

@@ -24,8 +24,9 @@ const (
 
 // settingsState is what belongs to the settings in force.
 type settingsState struct {
-	keys [][]byte // of the beats, from root's key file
-	note string   // why the newest revision is not in force; empty = it is
+	keys   [][]byte // of the beats, from root's key file
+	digest uint32   // of the settings in force
+	note   string   // why the newest revision is not in force; empty = it is
 }
 
 // taken is taken.json: how often an engine began with a revision within crashWindow of its taking.
@@ -46,6 +47,7 @@ func (e *engine) firstSettings(ctx context.Context) (ha.Settings, error) {
 	for {
 		s, err := e.newestSettings(ctx)
 		if err == nil && e.crashed(s) {
+			e.refused.Store(s.Digest())
 			err = fmt.Errorf("revision %d ended the engine %d times within a minute of being taken", s.Revision, crashLimit)
 		}
 		if err == nil {
@@ -141,7 +143,7 @@ func (e *engine) crashed(s ha.Settings) bool {
 // take puts settings in force: volumes, references, links; addresses and services follow in the next step.
 func (e *engine) take(s ha.Settings) {
 	previous := e.settings
-	e.settings = s
+	e.settings, e.taken.digest = s, s.Digest()
 	e.applyVolumes(s)
 	e.shells.checks.SetReferences(s.General.References)
 	if previous.Revision == s.Revision && previous.Digest() == s.Digest() {
@@ -211,6 +213,9 @@ func (e *engine) importSettings(ctx context.Context, s ha.Settings) error {
 func (e *engine) useSettings(ctx context.Context, s ha.Settings) error {
 	if err := e.validate(s); err != nil {
 		return invalid(s, err)
+	}
+	if s.Digest() == e.refused.Load() {
+		return invalid(s, errors.New("it ended the engine several times within a minute"))
 	}
 	return e.ask(ctx, 10*time.Second, func() {
 		if s.Revision >= e.settings.Revision {

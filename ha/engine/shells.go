@@ -26,6 +26,8 @@ type addressShell interface {
 	// DropAll takes every address of ours off at once.
 	DropAll() error
 	Held() ([]wish, error)
+	// Announce tells the networks where these addresses are, those of them that the kernel has.
+	Announce(wishes []wish)
 	// Conflict asks, about 200 ms, who else answers for them: prefix to MAC.
 	Conflict(ctx context.Context, wishes []wish) (map[netip.Prefix]string, error)
 	// Label is the label an address of ours bears on that device.

@@ -98,8 +98,12 @@ func (j *job) promote(ctx context.Context) error {
 		if s := v.fact(); s.Role == ha.Primary && j.keepsRole(s) {
 			return nil
 		}
-		return v.handle.Promote(ctx, PromoteOrder{Epoch: j.procedure.Epoch, Permit: j.procedure.Permit, Force: j.procedure.Force,
-			Reason: j.procedure.Reason})
+		order := PromoteOrder{Epoch: j.procedure.Epoch, Permit: j.procedure.Permit, Force: j.procedure.Force, Reason: j.procedure.Reason}
+		if err := v.handle.Promote(ctx, order); err != nil {
+			return err
+		}
+		v.awaitRole(ctx, ha.Primary)
+		return nil
 	})
 }
 
@@ -157,17 +161,30 @@ func (j *job) mount(ctx context.Context) error {
 func (j *job) startBefore(ctx context.Context) error { return j.start(ctx, j.services.before) }
 func (j *job) startAfter(ctx context.Context) error  { return j.start(ctx, j.services.after) }
 
-// start runs services in their order; one that fails does not keep the next from trying.
-func (j *job) start(ctx context.Context, names []string) error {
+// start runs services layer by layer; one that fails does not keep the others from trying.
+func (j *job) start(ctx context.Context, layers [][]string) error {
 	var errs []error
-	for _, name := range names {
+	for _, layer := range layers {
 		if err := j.e.gate.check(j.procedure); err != nil {
 			return err
 		}
-		if err := j.e.shells.services.Start(ctx, name); err != nil {
-			errs = append(errs, fmt.Errorf("service %s: %w", name, err))
-		}
+		errs = append(errs, together(layer, func(name string) error { return j.e.shells.services.Start(ctx, name) }))
 	}
+	return errors.Join(errs...)
+}
+
+// together does the same to the services of one layer at once.
+func together(layer []string, do func(name string) error) error {
+	errs := make([]error, len(layer))
+	var group sync.WaitGroup
+	for i, name := range layer {
+		group.Go(func() {
+			if err := do(name); err != nil {
+				errs[i] = fmt.Errorf("service %s: %w", name, err)
+			}
+		})
+	}
+	group.Wait()
 	return errors.Join(errs...)
 }
 
@@ -183,7 +200,9 @@ func (j *job) addressesOn(ctx context.Context) error {
 	if err := j.e.gate.check(j.procedure); err != nil {
 		return err
 	}
-	return j.e.putAddresses(ctx, j.wishes, strangers)
+	err := j.e.putAddresses(ctx, j.wishes, strangers)
+	j.e.post(j.e.refreshAddresses) // so that heart renews them from here on
+	return err
 }
 
 // verify looks whether everything that was done is still there.
@@ -205,11 +224,14 @@ func (j *job) verify(context.Context) error {
 // stopServices stops what runs on the master only: TERM, then KILL, as the service shell does.
 func (j *job) stopServices(ctx context.Context) error {
 	var errs []error
-	for _, name := range j.services.stop {
-		if err := j.e.shells.services.Stop(ctx, name); err != nil {
-			j.e.shells.services.Kill(name)
-			errs = append(errs, fmt.Errorf("service %s: %w", name, err))
-		}
+	for _, layer := range j.services.stop {
+		errs = append(errs, together(layer, func(name string) error {
+			err := j.e.shells.services.Stop(ctx, name)
+			if err != nil {
+				j.e.shells.services.Kill(name)
+			}
+			return err
+		}))
 	}
 	return errors.Join(errs...)
 }
@@ -265,12 +287,14 @@ func (j *job) demote(ctx context.Context) error {
 		}
 		polite, cancel := context.WithTimeout(ctx, limitVolumes/2)
 		defer cancel()
-		err := v.handle.Demote(polite)
-		if err == nil {
-			return nil
+		if err := v.handle.Demote(polite); err != nil {
+			j.e.log.Warn("volume does not let go, it is revoked", "volume", v.setting.Name, "error", err)
+			if err := v.handle.Revoke(ctx, j.procedure.Epoch, j.procedure.Reason); err != nil {
+				return err
+			}
 		}
-		j.e.log.Warn("volume does not let go, it is revoked", "volume", v.setting.Name, "error", err)
-		return v.handle.Revoke(ctx, j.procedure.Epoch, j.procedure.Reason)
+		v.awaitRole(ctx, ha.Secondary)
+		return nil
 	})
 }
 
@@ -283,7 +307,11 @@ func (j *job) revoke(ctx context.Context) error {
 		if !v.fact().Running || v.fact().Role != ha.Primary {
 			return nil // a process that is away serves nothing, and starts as Secondary
 		}
-		return v.handle.Revoke(ctx, j.procedure.Epoch, j.procedure.Reason)
+		if err := v.handle.Revoke(ctx, j.procedure.Epoch, j.procedure.Reason); err != nil {
+			return err
+		}
+		v.awaitRole(ctx, ha.Secondary)
+		return nil
 	})
 	group.Wait()
 	return errors.Join(err, off)
@@ -291,7 +319,7 @@ func (j *job) revoke(ctx context.Context) error {
 
 // kill ends the services of the master and whoever still holds a mount.
 func (j *job) kill(context.Context) error {
-	j.e.shells.services.Kill(j.services.stop...)
+	j.e.shells.services.Kill(names(j.services.stop)...)
 	return j.each(func(v *volume) error {
 		if v.setting.MountPoint == "" {
 			return nil

@@ -36,8 +36,8 @@ type volume struct {
 	retryAt   ha.Instant
 	aliveAt   ha.Instant
 	lastError string
-	restarts  int
 	pid       int
+	told      toldAnswer // the peer's answer that the volume was told last
 }
 
 // last is the newest state; any goroutine may ask.
@@ -48,6 +48,16 @@ func (v *volume) last() VolumeState {
 }
 
 func (v *volume) fact() ha.VolumeFact { return v.last().Fact }
+
+// awaitRole waits until the volume's own status shows a role that it was given, so that no later look sees the old one; half a second is
+// ten times what that takes.
+func (v *volume) awaitRole(ctx context.Context, role ha.VolumeRole) {
+	ctx, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
+	defer cancel()
+	for ctx.Err() == nil && v.fact().Role != role {
+		wait(ctx, 2*time.Millisecond)
+	}
+}
 
 // take turns a state's ages into instants that do not wander from report to report, and keeps it.
 func (v *volume) take(s VolumeState, at ha.Instant) {
@@ -184,6 +194,13 @@ func (e *engine) revokeVolume(v *volume) {
 	})
 }
 
+// toldAnswer names an answer of the peer's that one volume process was told.
+type toldAnswer struct {
+	number  uint64
+	session uint64
+	pid     int
+}
+
 type volumeCall func(ctx context.Context) error
 
 // nextCall is the one call that brings the volume nearest to the wish; nil = nothing differs.
@@ -192,9 +209,16 @@ func (e *engine) nextCall(f ha.Facts, v *volume, w ha.VolumeWish) (string, volum
 	if !s.Running {
 		return "", nil
 	}
-	if w.PeerOutdated != nil && s.PeerRecord != "outdated" {
-		answer := *w.PeerOutdated
-		return "peer outdated", func(ctx context.Context) error { return v.handle.PeerOutdated(ctx, answer) }
+	if a := w.PeerOutdated; a != nil && s.PeerRecord != "outdated" && v.told != (toldAnswer{a.Number, a.Session, v.pid}) {
+		v.told = toldAnswer{a.Number, a.Session, v.pid}
+		answer := *a
+		return "peer outdated", func(ctx context.Context) error {
+			err := v.handle.PeerOutdated(ctx, answer)
+			if err != nil {
+				e.post(func() { v.told = toldAnswer{} })
+			}
+			return err
+		}
 	}
 	if w.Outdate != nil && f.Other.Beat != nil && !answered(s, f.Other.Beat.Boot, *w.Outdate) {
 		request, boot := *w.Outdate, f.Other.Beat.Boot

@@ -1,0 +1,182 @@
+package engine
+
+import (
+	"errors"
+	"net/netip"
+	"testing"
+	"time"
+
+	"evenkeel/ha"
+	"evenkeel/ha/control"
+)
+
+// peerSlave is a peer that stands by.
+func peerSlave(at ha.Instant, _ ha.Saying) *ha.Beat {
+	return &ha.Beat{Node: "b", Boot: ha.BootName{2}, SentAt: at, Saying: ha.Saying{Role: ha.Slave, Armed: true, Healthy: true, Mode: ha.Evidence,
+		DeadTime: 600 * time.Millisecond, Revision: 1}}
+}
+
+func held(s control.Status) bool {
+	for _, a := range s.Addresses {
+		if !a.Held {
+			return false
+		}
+	}
+	return len(s.Addresses) > 0
+}
+
+// The configured master of a pair without a volume serves when the peer stands by (M2).
+func TestPromotesWithoutVolume(t *testing.T) {
+	b := newBench(t, false)
+	b.heart.peer = peerSlave
+	b.start()
+	s := b.await("master with its address", func(s control.Status) bool { return s.State == string(ha.Master) && held(s) })
+	if s.RunningRole != "master" || s.Epoch.Counter == 0 || s.Epoch.Node != "a" {
+		t.Errorf("status %+v", s)
+	}
+	b.heart.mu.Lock()
+	defer b.heart.mu.Unlock()
+	if b.heart.setup == nil || len(b.heart.setup.Links) != 2 || b.heart.setup.Links[0].Name != "lan" {
+		t.Errorf("setup %+v", b.heart.setup)
+	}
+}
+
+// A whole promotion with a volume, in order.
+func TestPromotesWithVolume(t *testing.T) {
+	b := newBench(t, true)
+	b.computer.addVolume("data", false)
+	b.start()
+	if _, err := waitOutcome(b, control.Order{Force: true, Confirm: "a"}); err != nil {
+		t.Fatal(err)
+	}
+	b.await("whole", func(s control.Status) bool {
+		return s.State == string(ha.Master) && held(s) && s.Volumes[0].Role == "Primary" && s.Volumes[0].Mount != nil && s.Services[1].State == "running"
+	})
+	inOrder(t, b.computer.history(), "promote", "device", "mount /srv/data", "guestbook running", "address 10.88.1.100/24")
+	if !b.events.has("procedure.done") {
+		wait(t.Context(), 200*time.Millisecond)
+		if !b.events.has("procedure.done") {
+			t.Error("no event about the procedure")
+		}
+	}
+}
+
+func waitOutcome(b *bench, o control.Order) (control.Outcome, error) {
+	b.t.Helper()
+	b.await("answering", func(s control.Status) bool { return s.State != "" && s.ConfiguredRole != "" })
+	return b.client.Takeover(b.t.Context(), o)
+}
+
+func inOrder(t *testing.T, history string, parts ...string) {
+	t.Helper()
+	rest := history
+	for _, part := range parts {
+		i := indexOf(rest, part)
+		if i < 0 {
+			t.Fatalf("%q is missing, or too early, in: %s", part, history)
+		}
+		rest = rest[i+len(part):]
+	}
+}
+
+func indexOf(s, part string) int {
+	for i := 0; i+len(part) <= len(s); i++ {
+		if s[i:i+len(part)] == part {
+			return i
+		}
+	}
+	return -1
+}
+
+// A failed mount is taken back: no primary, no mount, no address stays behind.
+func TestFailedMountIsTakenBack(t *testing.T) {
+	b := newBench(t, true)
+	v := b.computer.addVolume("data", false)
+	b.computer.mountErr = errors.New("wrong fs type")
+	b.start()
+	_, err := waitOutcome(b, control.Order{Force: true, Confirm: "a"})
+	if err == nil {
+		t.Fatal("a takeover that cannot mount was told to be done")
+	}
+	b.await("clean", func(s control.Status) bool {
+		return s.State != string(ha.Promoting) && s.Volumes[0].Role == "Secondary" && !held(s)
+	})
+	b.computer.mu.Lock()
+	defer b.computer.mu.Unlock()
+	if len(b.computer.mounts) != 0 || v.fact.Role != ha.Secondary {
+		t.Errorf("left behind: mounts %v, role %s", b.computer.mounts, v.fact.Role)
+	}
+}
+
+// An engine that is killed and started again adopts what it finds: no role change, nothing touched.
+func TestAdopts(t *testing.T) {
+	b := newBench(t, true)
+	b.computer.addVolume("data", false)
+	b.start()
+	if _, err := waitOutcome(b, control.Order{Force: true, Confirm: "a"}); err != nil {
+		t.Fatal(err)
+	}
+	first := b.await("whole", func(s control.Status) bool { return s.State == string(ha.Master) && held(s) })
+	b.end()
+	before := b.computer.history()
+	b.start()
+	second := b.await("master again", isState(ha.Master))
+	b.await("some steps later", func(s control.Status) bool { return s.At.Sub(second.At) > 300*time.Millisecond })
+	if after := b.computer.history(); after != before {
+		t.Errorf("something was done while adopting: %s", after[len(before):])
+	}
+	if second.Epoch != first.Epoch {
+		t.Errorf("epoch %v became %v", first.Epoch, second.Epoch)
+	}
+}
+
+// An address that other software deletes is back, with two events.
+func TestAddressComesBack(t *testing.T) {
+	b := newBench(t, false)
+	b.heart.peer = peerSlave
+	b.start()
+	b.await("master with its address", func(s control.Status) bool { return s.State == string(ha.Master) && held(s) })
+	b.await("procedure over", func(s control.Status) bool { return s.Procedure != nil && s.Procedure.State == "done" })
+	wait(t.Context(), 150*time.Millisecond) // two ticks: the loop has seen it complete
+	b.computer.mu.Lock()
+	clear := b.computer.held
+	for prefix := range clear {
+		delete(clear, prefix)
+	}
+	changed := b.computer.changed
+	b.computer.mu.Unlock()
+	began := time.Now()
+	changed()
+	for len(heldNow(b)) == 0 && time.Since(began) < 5*time.Second {
+		wait(t.Context(), time.Millisecond)
+	}
+	t.Logf("back after %v (stated: 100 ms)", time.Since(began))
+	if took := time.Since(began); took > 300*time.Millisecond {
+		t.Errorf("the address was back after %v only", took)
+	}
+	b.await("told", func(control.Status) bool { return b.events.has("address.missing") && b.events.has("address.back") })
+}
+
+func heldNow(b *bench) []wish {
+	list, _ := fakeAddresses{b.computer}.Held()
+	return list
+}
+
+// A stranger's address is named and not taken.
+func TestStrangerKeepsTheAddress(t *testing.T) {
+	b := newBench(t, false)
+	b.heart.peer = peerSlave
+	b.computer.stranger = map[netip.Prefix]string{wishes(testSettings(false))[0].Address: "02:00:00:00:00:99"}
+	b.start()
+	s := b.await("condition", func(s control.Status) bool {
+		for _, c := range s.Conditions {
+			if c.Code == "address.conflict" {
+				return true
+			}
+		}
+		return false
+	})
+	if held(s) {
+		t.Error("the address was taken although a stranger has it")
+	}
+}
