@@ -51,6 +51,9 @@ func (l *link) run(box *mailbox) {
 	var all sync.WaitGroup
 	var once sync.Once
 	fail := func(err error) {
+		if errors.Is(err, errFinished) {
+			return // the peer closes when it has read the last word; else finish does
+		}
 		once.Do(func() {
 			box.post(call(func(lp *loop) { lp.linkFailed(l, err) }))
 		})
@@ -244,7 +247,7 @@ func (o *outbox) drain() error {
 	for {
 		var open bool
 		if batch, open = o.take(batch); !open {
-			return net.ErrClosed
+			return o.ending()
 		}
 		if err := o.conn.SetWriteDeadline(time.Now().Add(writeDeadline)); err != nil {
 			return err
@@ -270,7 +273,19 @@ func (o *outbox) drain() error {
 	}
 }
 
-// finish lets what is queued go out and ends the link then, at most after d.
+var errFinished = errors.New("everything is sent")
+
+// ending says why there is nothing more to send.
+func (o *outbox) ending() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.last && o.open {
+		return errFinished
+	}
+	return net.ErrClosed
+}
+
+// finish lets what is queued go out; the connection ends when the peer closes it, at most after d.
 func (o *outbox) finish(d time.Duration) {
 	o.mu.Lock()
 	o.last = true

@@ -21,6 +21,8 @@ const (
 	streamEvery   = 500 * time.Millisecond
 	streamSpacing = 20 * time.Millisecond
 	stuckAfter    = 2 * time.Second
+	// statusPatience is how long a question waits for the loop before it gets the last status.
+	statusPatience = 300 * time.Millisecond
 )
 
 // sayHello is what this side says of itself to the peer; read by the meeting.
@@ -65,7 +67,7 @@ type api struct {
 
 func (a *api) routes() http.Handler {
 	m := http.NewServeMux()
-	m.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) { answer(w, a.status()) })
+	m.HandleFunc("GET /v1/status", a.freshStatus)
 	m.HandleFunc("GET /v1/status/stream", a.stream)
 	m.HandleFunc("GET /v1/snapshot", a.snapshot)
 	m.HandleFunc("POST /v1/compare", a.compare)
@@ -206,6 +208,14 @@ func (a *api) status() control.Status {
 		s.ProblemCode, s.Problem = "stuck", fmt.Sprintf("volume %s has not answered its own loop for %v: its disk hangs", s.Name, quiet.Round(time.Second))
 	}
 	return s
+}
+
+// freshStatus is as new as the question, unless the loop is stuck.
+func (a *api) freshStatus(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), statusPatience)
+	defer cancel()
+	_, _ = a.ask(ctx, func(l *loop, done func(any, error)) { l.changed(); done(nil, nil) }) // else the last one stands
+	answer(w, a.status())
 }
 
 // stream sends the status at once, at each change (at most one in 20 ms), and every 500 ms.

@@ -104,6 +104,9 @@ func (l *loop) snapshot() replication.Snapshot { return l.state.Snapshot(l.bits.
 func (l *loop) received(m *message) {
 	s := l.session
 	if s == nil || s.link != m.link || s.ended != nil {
+		if m.Kind == wire.KindBye {
+			m.link.close() // both said it
+		}
 		m.done()
 		return
 	}
