@@ -50,7 +50,8 @@ func (h *hub) close() {
 
 // bridge makes one network; its gateway answers ping.
 func (h *hub) bridge(n network) error {
-	b := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: n.name}}
+	// Without an address of its own a bridge takes the lowest of its ports', so that a machine's power cut would change the gateway's.
+	b := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: n.name, HardwareAddr: n.hardware("gateway")}}
 	if err := h.link.LinkAdd(b); err != nil {
 		return err
 	}
@@ -76,12 +77,11 @@ func (h *hub) plug(who string, space netns.NsHandle) error {
 	if err := inside.LinkSetUp(lo); err != nil {
 		return err
 	}
-	for i, n := range networks {
+	for _, n := range networks {
 		if who == "client" && !n.client {
 			continue
 		}
-		mac := net.HardwareAddr{0x02, 0x45, 0x4b, 0, byte(i), byte(hostNumber[who])}
-		if err := h.connect(n, cableID{who, n.name}, mac, inside, space); err != nil {
+		if err := h.connect(n, cableID{who, n.name}, inside, space); err != nil {
 			return fmt.Errorf("cable %s:%s cannot be laid: %w", who, n.name, err)
 		}
 	}
@@ -89,11 +89,11 @@ func (h *hub) plug(who string, space netns.NsHandle) error {
 }
 
 // connect lays one cable: a veth pair from the bridge to the machine.
-func (h *hub) connect(n network, id cableID, mac net.HardwareAddr, inside *netlink.Handle, space netns.NsHandle) error {
+func (h *hub) connect(n network, id cableID, inside *netlink.Handle, space netns.NsHandle) error {
 	veth := &netlink.Veth{
 		LinkAttrs:        netlink.LinkAttrs{Name: id.port()},
 		PeerName:         n.name,
-		PeerHardwareAddr: mac,
+		PeerHardwareAddr: n.hardware(id.node),
 		PeerNamespace:    netlink.NsFd(int(space)),
 	}
 	if err := h.link.LinkAdd(veth); err != nil {
@@ -156,6 +156,12 @@ func (h *hub) apply(f faults) error {
 		}
 		return nil
 	})
+}
+
+// hardware is the hardware address of a machine on a network, made from the last numbers of its address.
+func (n network) hardware(who string) net.HardwareAddr {
+	ip := net.ParseIP(n.address(who)).To4()
+	return net.HardwareAddr{0x02, 0x45, 0x4b, 0, ip[2], ip[3]}
 }
 
 // addAddress gives a device an address of a /24.

@@ -316,6 +316,22 @@ func (w *world) frozenMachine() {
 	w.ok("thaw", "a")
 }
 
+func TestGatewayStaysTheSameMachine(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	neighbour := func() string {
+		if !w.pings("b", "10.88.1.254") {
+			t.Error("the gateway does not answer")
+		}
+		return w.ok("exec", "b", "--", "sh", "-c", "ip neighbour show 10.88.1.254 dev lan | cut -d ' ' -f 3")
+	}
+	before := neighbour()
+	w.ok("kill", "a")
+	if after := neighbour(); after != before || before == "" {
+		t.Errorf("when a's power is cut the gateway's hardware address changes from %q to %q", before, after)
+	}
+}
+
 func TestPowerCutAndStop(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
