@@ -51,10 +51,11 @@ type Keeper struct {
 
 	mu      sync.Mutex
 	sockets map[int]*nl.SocketHandle
-	wish    []Wish // of the last Converge; empty after DropAll
+	wish    []Wish // of the last Converge, empty after DropAll; until the first, what an earlier engine left
 }
 
-// NewKeeper opens the way to the kernel of the current network namespace.
+// NewKeeper opens the way to the kernel of the current network namespace. What an earlier engine left there stays, and
+// is watched, until Converge or DropAll says what is wished: an engine that starts again adopts it.
 func NewKeeper(log *slog.Logger) (*Keeper, error) {
 	s, err := nl.Subscribe(unix.NETLINK_ROUTE)
 	if err != nil {
@@ -65,7 +66,12 @@ func NewKeeper(log *slog.Logger) (*Keeper, error) {
 		s.Close()
 		return nil, fmt.Errorf("netlink takes no deadline: %w", err)
 	}
-	return &Keeper{log: log, announce: make(chan []Wish, 1), sockets: map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: s}}}, nil
+	k := &Keeper{log: log, announce: make(chan []Wish, 1), sockets: map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: s}}}
+	if k.wish, err = k.Held(); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return k, nil
 }
 
 // Close ends the way to the kernel. The addresses stay, for as long as they live.

@@ -280,6 +280,33 @@ func TestWatchRemovesWhatNobodyWishes(t *testing.T) {
 	}
 }
 
+// An engine that starts again leaves alone what it finds, and is told when it goes.
+func TestWatchAdoptsWhatIsThere(t *testing.T) {
+	k, _ := bench(t)
+	converge(t, k, vip)
+	next, err := NewKeeper(slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer next.Close()
+	gone := make(chan Wish, 8)
+	run(t, func(ctx context.Context) { next.Watch(ctx, func(w Wish) { gone <- w }) })
+	if err := Renew("lan", vip.Address.String(), Label("lan"), 9*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case w := <-gone:
+		t.Fatalf("%v was taken off, or said to be", w)
+	case <-time.After(relist / 10): // nothing to wait for: a while in which nothing may happen
+	}
+	deleteByHand(t, vip)
+	select {
+	case <-gone:
+	case <-time.After(deadline):
+		t.Fatal("nobody noticed")
+	}
+}
+
 func TestConflict(t *testing.T) {
 	k, m := bench(t)
 	m.Address("lan", "10.88.1.100/24")
