@@ -47,6 +47,7 @@ func (e *ear) hear(now ha.Instant, wires []*wire, w *wire, f *beat.Frame) (no be
 	if no := e.fits(w, f); no != beat.Accepted {
 		return no, false
 	}
+	w.fullAsked = w.fullAsked || f.WantFull // before anything is proven: two nodes that just met know each other by full forms only
 	boot, no := e.whose(now, wires, f)
 	if no != beat.Accepted || boot == noBoot {
 		return no, false
@@ -62,9 +63,6 @@ func (e *ear) hear(now ha.Instant, wires []*wire, w *wire, f *beat.Frame) (no be
 	if boot != e.boot {
 		e.adopt(boot)
 		news = true
-	}
-	if f.WantFull {
-		w.fullAsked = true
 	}
 	confirms := echoed > e.confirmed
 	e.confirmed = max(e.confirmed, echoed)

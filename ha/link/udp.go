@@ -18,7 +18,6 @@ import (
 const (
 	watchEvery   = 100 * time.Millisecond // carrier
 	addressEvery = 10                     // watches between two looks at index and address
-	macEvery     = 50                     // watches between two looks at the peer's hardware address
 	receiveQueue = 64 << 10               // bytes; what waits longer than that is stale anyway
 )
 
@@ -182,13 +181,21 @@ func (l *udpLink) watch(ctx context.Context, w *way) {
 			}
 			l.way.Store(l.aim(w, dev))
 		}
-		if i%macEvery == macEvery/10 {
+		if every := macEvery(l.Status().PeerMAC != ""); i%every == every-1 {
 			l.lookUp(w.index)
 		}
 		if !pause(ctx, watchEvery) {
 			return
 		}
 	}
+}
+
+// macEvery is how many watches pass between two looks at the peer's hardware address: few until it is known, many then.
+func macEvery(known bool) int {
+	if known {
+		return 50
+	}
+	return 3
 }
 
 // carrierOf asks the kernel whether the device runs; it takes no lock there that others could hold.
