@@ -167,4 +167,4 @@ func TestTargetDoesNotTakeOver(t *testing.T) {
 }
 
 // dataFile is a node's backing file, as the machine sees it.
-func (l *lab) dataFile(node string) string { return filepath.Join(l.dir, node, "disks", "data.img") }
+func (l *lab) dataFile(node string) string { return filepath.Join(l.dir, node, "var", "disks", "data.img") }
