@@ -45,17 +45,14 @@ func SyncID(source, target GenerationID) GenerationID {
 	return id
 }
 
-// NeedsRotation says whether the next lone write must first begin a new generation: the peer may hold Current.
-// While BitmapOf stands nobody else has Current, but for PeerMayHold and after a forced promotion.
+// NeedsRotation says whether the next lone write must first begin a new generation: somebody else holds, or held, Current.
 func (s State) NeedsRotation() bool {
-	if s.Flags.Has(ForcedPrimary) {
-		return true
-	}
-	return s.Flags.Has(HadPeer) && (s.BitmapOf.ID.IsZero() || s.Flags.Has(PeerMayHold))
+	return s.Flags.Has(ForcedPrimary) || s.Flags.Has(HadPeer) && !s.Flags.Has(Fresh)
 }
 
-// Rotate begins generation id: from here on the bitmap counts what the holder of the old one misses. It must be durable before the first
-// write that relies on it completes. A permission moves along. Without NeedsRotation it changes nothing.
+// Rotate begins generation id: from here on the bitmap counts what the holder of the old one misses, or still what the half-way target of a
+// resync misses. It must be durable before the first write that relies on it completes. A permission moves along. Without NeedsRotation it
+// changes nothing.
 func (s State) Rotate(id GenerationID, at int64) State {
 	if !s.NeedsRotation() {
 		return s
@@ -64,15 +61,18 @@ func (s State) Rotate(id GenerationID, at int64) State {
 	if s.Flags.Has(ForcedPrimary) {
 		reason = ReasonForced
 	}
-	if !s.BitmapOf.ID.IsZero() {
-		s.remember(s.BitmapOf)
-	}
 	if s.Permission.Generation == s.Current.ID {
 		s.Permission.Generation = id
 	}
-	s.BitmapOf = s.Current
+	old := s.Current
 	s.Current = GenerationEntry{ID: id, Reason: reason, Node: nodeLetter(s.Node), At: at}
-	s.Flags &^= PeerMayHold | ForcedPrimary | ConnectedInSync
+	if s.BitmapOf.ID.IsZero() {
+		s.BitmapOf = old
+	} else {
+		s.remember(old)
+	}
+	s.Flags |= Fresh
+	s.Flags &^= ForcedPrimary | ConnectedInSync
 	return s
 }
 
@@ -104,13 +104,10 @@ func (s State) StartSyncSource(peer Snapshot, full bool) State {
 	s = s.meet(peer)
 	s.Disk = UpToDate
 	s.Flags |= HadPeer
-	s.Flags &^= SplitBrain | Discard | PeerMayHold | PeerLeftInSync | ForcedPrimary
+	s.Flags &^= SplitBrain | Discard | PeerLeftInSync | ForcedPrimary
 	s.Permission, s.Licence = Permission{}, ""
 	if full {
 		s.Flags |= FullSync
-	}
-	if peer.Current.ID == s.Current.ID {
-		s.Flags |= PeerMayHold
 	}
 	if resumed {
 		return s
@@ -129,7 +126,7 @@ func (s State) StartSyncTarget(peer Snapshot, full bool) State {
 	s.Disk = Inconsistent
 	s.Volume, s.Size = peer.Volume, peer.Size
 	s.Flags |= HadPeer | SyncingTarget
-	s.Flags &^= SplitBrain | Discard | JustCreated | LastPrimary | PeerOutdated | PeerLeftInSync | LeftInSync | PeerMayHold | FullSync | ForcedPrimary
+	s.Flags &^= SplitBrain | Discard | JustCreated | LastPrimary | PeerOutdated | PeerLeftInSync | LeftInSync | Fresh | FullSync | ForcedPrimary
 	s.Permission, s.Licence = Permission{}, ""
 	if full {
 		s.Flags |= FullSync
@@ -139,7 +136,9 @@ func (s State) StartSyncTarget(peer Snapshot, full bool) State {
 	}
 	old := s.Current
 	s.Current = GenerationEntry{ID: SyncID(peer.Current.ID, old.ID), Reason: ReasonSync, Node: nodeLetter(peer.Node)}
-	s.remember(old)
+	if old.ID != peer.Current.ID { // an equal name under which the data differed is no past of this copy
+		s.remember(old)
+	}
 	s.remember(s.BitmapOf)
 	s.BitmapOf = GenerationEntry{}
 	return s
@@ -162,8 +161,7 @@ func (s State) BitmapIsFull() State {
 // PrepareFinish is the source's word, durable before "sync finished" is sent: what it had on record of the peer is gone, and the target may
 // hold Current from now on.
 func (s State) PrepareFinish() State {
-	s.Flags &^= FullSync
-	s.Flags |= PeerMayHold
+	s.Flags &^= FullSync | Fresh
 	return s.ForgetPeer()
 }
 
@@ -196,6 +194,6 @@ func (s State) Agree(peer Snapshot) State {
 func (s State) inSync() State {
 	s.Disk, s.Licence, s.Answer, s.Permission = UpToDate, "", Answer{}, Permission{}
 	s.Flags |= ConnectedInSync
-	s.Flags &^= CrashedPrimary | Died | SplitBrain | PeerMayHold | LeftInSync | Discard
+	s.Flags &^= CrashedPrimary | Died | SplitBrain | Fresh | LeftInSync | Discard
 	return s
 }

@@ -32,8 +32,8 @@ const (
 	LastPrimary
 	// HadPeer: a peer was in contact at least once; without it lone writes need neither permission nor rotation.
 	HadPeer
-	// PeerMayHold: the peer may hold Current although BitmapOf stands: "sync finished" was sent, or a resync between equal generations began.
-	PeerMayHold
+	// Fresh: Current was begun here and nobody else ever held it, so lone writes go on under it. Without it they begin a new one.
+	Fresh
 	// Discard: a person gave this side's history up (split-brain); it is the target of the next handshake.
 	Discard
 	// SyncingTarget: a resync onto this disk is under way.
@@ -105,7 +105,7 @@ type State struct {
 func New(volume [16]byte, node string, size uint64, first bool, id GenerationID, at int64) State {
 	s := State{Volume: volume, Node: node, Size: size, Disk: Inconsistent, Flags: JustCreated | FullSync}
 	if first {
-		s.Disk, s.Flags = UpToDate, 0
+		s.Disk, s.Flags = UpToDate, Fresh
 		s.Current = GenerationEntry{ID: id, Reason: ReasonCreated, Node: nodeLetter(node), At: at}
 	}
 	return s
@@ -184,7 +184,7 @@ func (s State) Promote(e Epoch, force bool) (State, error) {
 	}
 	if s.Disk != UpToDate {
 		s.Flags |= ForcedPrimary
-		s.Flags &^= JustCreated | SyncingTarget | PeerMayHold
+		s.Flags &^= JustCreated | SyncingTarget
 		s.Disk = UpToDate
 	}
 	s.Flags |= PrimaryIndicator | LastPrimary
@@ -344,6 +344,7 @@ func (s State) GiveUp() (State, error) {
 		return s, refuse("this side is primary; demote it before its history is given up")
 	}
 	s.Flags |= Discard
+	s.Flags &^= Fresh // the survivor may act on this name; whatever is written here from now on needs another
 	return s, nil
 }
 

@@ -121,7 +121,13 @@ func (w *World) mayOverwrite(s, t *node, todo [Blocks]bool, v replication.Verdic
 			continue
 		}
 		excused := t.state.Flags.Has(replication.Discard) || t.stale || t.state.Disk == replication.Inconsistent
-		if !excused && w.values[old].covered() && !w.ancestor(old, now) {
+		if w.ancestor(old, now) {
+			continue
+		}
+		if excused {
+			w.values[old].acked = false // given up here, whoever shows it again
+		}
+		if w.values[old].covered() {
 			return fmt.Errorf("rule %s: block %d of the target holds the acknowledged %d, which the source's %d does not include", v.Rule, b, old, now)
 		}
 	}

@@ -12,8 +12,8 @@ import (
 )
 
 var (
-	states = flag.Int("states", 150_000, "how many different worlds the exhaustive search visits, breadth first")
-	walks  = flag.Int("walks", 20_000, "how many random histories are walked")
+	states = flag.Int("states", 60_000, "how many different worlds the exhaustive search visits, breadth first")
+	walks  = flag.Int("walks", 3_000, "how many random histories are walked")
 	steps  = flag.Int("steps", 60, "events in each random history")
 	seed   = flag.Uint64("seed", 1, "of the random histories")
 )
