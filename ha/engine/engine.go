@@ -153,6 +153,9 @@ func newEngine(ctx context.Context, o Options, s shells) (*engine, error) {
 		inbox: make(chan func(), inboxSize), volumes: map[string]*volume{}, vows: map[string]bool{},
 		serving: map[string]*serviceWork{}, restarts: map[string]int{}, restarted: map[string]ha.Instant{}, conditions: conditionAges{},
 	}
+	if e.shells.reached == nil {
+		e.shells.reached = e.dieAt
+	}
 	e.events = newEventQueue(o.Events, o.Log)
 	e.orders.waiting = map[uint64]*order{}
 	e.goRun("events", e.events.run)

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -481,6 +482,7 @@ type bench struct {
 	client   *control.Client
 	stop     context.CancelFunc
 	done     chan error
+	killAt   string // the engine dies once at this point of a procedure
 }
 
 // newBench makes node a, the configured master, with or without the volume "data".
@@ -545,6 +547,13 @@ func (b *bench) start() {
 	b.stop, b.done = cancel, make(chan error, 1)
 	s := shells{addresses: fakeAddresses{b.computer}, services: b.services, mounts: fakeMounts{b.computer}, checks: &fakeChecks{}, dialHeart: b.heart.dial}
 	done := b.done
+	s.reached = func(point string) {
+		if point == b.killAt {
+			b.killAt = ""
+			cancel()
+			runtime.Goexit() // as after SIGKILL, nothing follows in this goroutine; the loop ends with the context
+		}
+	}
 	go func() { done <- runWith(ctx, b.options, s, func(d ha.Durable) machine { return ha.NewMachine(d) }) }()
 	b.t.Cleanup(func() { b.end() })
 }

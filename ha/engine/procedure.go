@@ -191,7 +191,8 @@ func (e *engine) oneStep(ctx context.Context, j *job, s step) (error, time.Durat
 			return err, 0
 		}
 	}
-	e.dieAt(j.procedure.Kind, s.name, "before")
+	point := string(j.procedure.Kind) + ":" + s.name
+	e.shells.reached(point + ":before")
 	ctx, cancel := context.WithTimeout(ctx, s.limit)
 	defer cancel()
 	err := s.do(j, ctx)
@@ -199,7 +200,7 @@ func (e *engine) oneStep(ctx context.Context, j *job, s step) (error, time.Durat
 		err = fmt.Errorf("not done within %v: %w", s.limit, err)
 	}
 	if err == nil {
-		e.dieAt(j.procedure.Kind, s.name, "after")
+		e.shells.reached(point + ":after")
 	}
 	return err, time.Since(began)
 }
@@ -289,10 +290,13 @@ func (e *engine) keepTimes(r *run, took time.Duration) {
 	})
 }
 
-// dieAt ends this process by SIGKILL once, at the point that a rehearsal names: EVENKEEL_DIE_AT=promote:mount:before. It works only where
-// root's evenkeel.toml allows faults; a marker file below the run folder makes it once.
-func (e *engine) dieAt(kind ha.ProcedureKind, name, when string) {
-	if !e.o.Config.Faults || os.Getenv("EVENKEEL_DIE_AT") != string(kind)+":"+name+":"+when {
+// dieAtVariable names the point at which a rehearsal ends this process: PROCEDURE:STEP:before or PROCEDURE:STEP:after.
+const dieAtVariable = "EVENKEEL_DIE_AT"
+
+// dieAt ends this process by SIGKILL once, at the point that a rehearsal names. It works only where root's evenkeel.toml allows faults; a
+// marker file below the run folder makes it once.
+func (e *engine) dieAt(point string) {
+	if !e.o.Config.Faults || os.Getenv(dieAtVariable) != point {
 		return
 	}
 	marker, err := os.OpenFile(filepath.Join(e.o.Config.RunDir, "died"), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)

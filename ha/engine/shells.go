@@ -107,4 +107,5 @@ type shells struct {
 	mounts    mountShell
 	checks    checkShell
 	dialHeart func(ctx context.Context) (heartLink, error)
+	reached   func(point string) // called before and after each step; nil = the rehearsals' dieAt
 }
