@@ -130,8 +130,8 @@ func (l *loop) noticeLateness(now, wake ha.Instant) {
 	}
 	if late >= l.late || now.Sub(l.wokeAt) > max(lateKept, 2*l.ear.dead) {
 		l.wokeAt, l.late = now, late
+		l.log.Warn("heart's loop was late", "by", late.Round(time.Millisecond))
 	}
-	l.log.Warn("heart's loop was late", "by", late.Round(time.Millisecond))
 }
 
 func (l *loop) shortest() time.Duration {

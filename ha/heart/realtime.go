@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// prepared is set in the environment of the process that Prepare became, so that it happens once.
+// preparedEnv is set in the environment of the process that Prepare became, so that it happens once.
 const preparedEnv = "EVENKEEL_HEART_PREPARED"
 
 // priority is the lowest of the real-time ones: above everything ordinary, below everything that the machine's owner made real-time.
@@ -26,6 +26,11 @@ func Prepare() error {
 	if err := os.Unsetenv(preparedEnv); err != nil {
 		return err
 	}
+	return lockMemory()
+}
+
+// lockMemory keeps every page that was touched in memory; without ONFAULT it would be all that Go ever reserved.
+func lockMemory() error {
 	if err := unix.Mlockall(unix.MCL_CURRENT | unix.MCL_FUTURE | unix.MCL_ONFAULT); err != nil {
 		return fmt.Errorf("heart's memory cannot be locked: %w; beats may be late when memory is short", err)
 	}
@@ -35,9 +40,8 @@ func Prepare() error {
 func reexec() error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	lock := unix.Mlockall(unix.MCL_CURRENT | unix.MCL_FUTURE | unix.MCL_ONFAULT)
 	if err := setRoundRobin(); err != nil {
-		return errors.Join(fmt.Errorf("the real-time class SCHED_RR is not granted: %w; beats may be late under load", err), lock)
+		return errors.Join(fmt.Errorf("the real-time class SCHED_RR is not granted: %w; beats may be late under load", err), lockMemory())
 	}
 	exe, err := os.Executable()
 	if err != nil {

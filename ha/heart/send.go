@@ -42,10 +42,24 @@ func (l *loop) send(now ha.Instant, w *wire) {
 	l.ear.ring.note(v.seq, now, w.tag)
 }
 
-// serialForm chooses between the full form, which stands in l.form, and the compact one, and frames it for the line.
-func (l *loop) serialForm(now ha.Instant, w *wire, h *beat.Head, page *beat.Page) []byte {
+// settle lets the line pay back what it owes.
+func (w *wire) settle(now ha.Instant) {
 	w.budget.Pass(now.Sub(w.budgetAt))
 	w.budgetAt = now
+}
+
+// roomForBurst says whether a beat out of turn may go out. A serial line that still carries the ones before says it with its next beat.
+func (w *wire) roomForBurst(now ha.Instant) bool {
+	if w.Kind != ha.LinkSerial {
+		return true
+	}
+	w.settle(now)
+	return w.budget.MayFull(beat.CompactOnLine, w.Baud, true)
+}
+
+// serialForm chooses between the full form, which stands in l.form, and the compact one, and frames it for the line.
+func (l *loop) serialForm(now ha.Instant, w *wire, h *beat.Head, page *beat.Page) []byte {
+	w.settle(now)
 	size := beat.OnLine(len(l.form))
 	urgent := page.Digest != w.saidFull || w.fullAsked
 	want := urgent || page.Pending || w.sinceFull >= fullEvery-1

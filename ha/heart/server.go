@@ -33,9 +33,11 @@ type server struct {
 	log    *slog.Logger
 	orders chan prepared
 
-	mu    sync.Mutex
+	mu    sync.Mutex    // held for moments only: the loop takes it
 	conns []*engineConn // newest last
-	last  kept
+
+	keeping sync.Mutex // held while heart.json is written
+	last    kept
 }
 
 // kept is the content of heart.json: the newest setup and saying.
@@ -84,6 +86,9 @@ func (s *server) kept() (*prepared, error) {
 	}
 	if err == nil && k.Setup == nil {
 		err = errors.New("it names no setup")
+	}
+	if err == nil && k.StepAt > Now() {
+		err = errors.New("it is of another boot of this machine: the run folder must be emptied at boot")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s cannot be used: %w", s.file, err)
@@ -152,6 +157,12 @@ func (s *server) leave(e *engineConn) {
 	s.conns = slices.DeleteFunc(s.conns, func(x *engineConn) bool { return x == e })
 }
 
+func (s *server) newest(e *engineConn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.conns) > 0 && s.conns[len(s.conns)-1] == e
+}
+
 // publish hands a report to each engine's writer; one that is still busy with an older one gets only the newest.
 func (s *server) publish(r *Report) {
 	s.mu.Lock()
@@ -211,9 +222,9 @@ func (s *server) read(ctx context.Context, e *engineConn) {
 
 // prepare checks an order and keeps what is new of it. Nil without an error = it came from an engine that was replaced, or no setup is known yet.
 func (s *server) prepare(e *engineConn, o Order) (*prepared, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.conns[len(s.conns)-1] != e {
+	s.keeping.Lock()
+	defer s.keeping.Unlock()
+	if !s.newest(e) {
 		return nil, nil
 	}
 	p := &prepared{Order: o}

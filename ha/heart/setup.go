@@ -21,7 +21,9 @@ func (l *loop) obey(p prepared) {
 	if p.Burst {
 		now := Now()
 		for _, w := range l.wires {
-			l.send(now, w)
+			if w.roomForBurst(now) {
+				l.send(now, w)
+			}
 		}
 	}
 }

@@ -29,15 +29,49 @@ type EthernetCable struct {
 func Ethernet(t testing.TB, pidA, pidB int) *EthernetCable {
 	t.Helper()
 	c := &EthernetCable{t: t, pidA: pidA, pidB: pidB}
-	a, b := handle(t, pidA), handle(t, pidB)
+	c.Plug()
+	return c
+}
+
+// Plug makes the devices at both ends, up and with their addresses.
+func (c *EthernetCable) Plug() {
+	c.t.Helper()
+	a, b := handle(c.t, c.pidA), handle(c.t, c.pidB)
 	defer a.Close()
 	defer b.Close()
-	must(t, a.LinkAdd(&netlink.Veth{
-		LinkAttrs: netlink.LinkAttrs{Name: Device}, PeerName: Device, PeerNamespace: netlink.NsPid(pidB),
+	must(c.t, a.LinkAdd(&netlink.Veth{
+		LinkAttrs: netlink.LinkAttrs{Name: Device}, PeerName: Device, PeerNamespace: netlink.NsPid(c.pidB),
 	}))
-	up(t, a, AddressA)
-	up(t, b, AddressB)
-	return c
+	up(c.t, a, AddressA)
+	up(c.t, b, AddressB)
+}
+
+// Unplug takes the devices away, as a card that is pulled out.
+func (c *EthernetCable) Unplug() {
+	c.t.Helper()
+	c.atA(func(h *netlink.Handle, l netlink.Link) error { return h.LinkDel(l) })
+}
+
+// Address takes A's address away, or gives it back.
+func (c *EthernetCable) Address(present bool) {
+	c.t.Helper()
+	a, err := netlink.ParseAddr(AddressA + "/24")
+	must(c.t, err)
+	c.atA(func(h *netlink.Handle, l netlink.Link) error {
+		if present {
+			return h.AddrAdd(l, a)
+		}
+		return h.AddrDel(l, a)
+	})
+}
+
+func (c *EthernetCable) atA(do func(*netlink.Handle, netlink.Link) error) {
+	c.t.Helper()
+	h := handle(c.t, c.pidA)
+	defer h.Close()
+	l, err := h.LinkByName(Device)
+	must(c.t, err)
+	must(c.t, do(h, l))
 }
 
 func handle(t testing.TB, pid int) *netlink.Handle {
