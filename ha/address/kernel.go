@@ -76,8 +76,8 @@ func broadcast(p netip.Prefix) [4]byte {
 	return a
 }
 
-// list returns every IPv4 address of this network namespace.
-func list(sockets map[int]*nl.SocketHandle) ([]entry, error) {
+// dump returns every IPv4 address of this network namespace, without the names of the devices.
+func dump(sockets map[int]*nl.SocketHandle) ([]entry, error) {
 	for try := 1; ; try++ {
 		req := nl.NewNetlinkRequest(unix.RTM_GETADDR, unix.NLM_F_DUMP)
 		req.Sockets = sockets
@@ -87,26 +87,32 @@ func list(sockets map[int]*nl.SocketHandle) ([]entry, error) {
 			return nil, fmt.Errorf("the kernel does not list its addresses: %w", err)
 		}
 		if err == nil {
-			return parseAll(msgs)
+			var all []entry
+			for _, m := range msgs {
+				if e, ok := parse(m); ok {
+					all = append(all, e)
+				}
+			}
+			return all, nil
 		}
 	}
 }
 
-// parseAll reads a dump.
-func parseAll(msgs [][]byte) ([]entry, error) {
-	names := map[int32]string{}
+// list is dump with the names of the devices.
+func list(sockets map[int]*nl.SocketHandle) ([]entry, error) {
+	all, err := dump(sockets)
+	if err != nil {
+		return nil, err
+	}
 	links, err := net.Interfaces()
 	if err != nil {
 		return nil, fmt.Errorf("the kernel does not list its devices: %w", err)
 	}
-	for _, l := range links {
-		names[int32(l.Index)] = l.Name
-	}
-	var all []entry
-	for _, m := range msgs {
-		if e, ok := parse(m); ok {
-			e.Device = names[e.index]
-			all = append(all, e)
+	for i := range all {
+		for _, l := range links {
+			if int32(l.Index) == all[i].index {
+				all[i].Device = l.Name
+			}
 		}
 	}
 	return all, nil
@@ -186,7 +192,7 @@ func Renew(device, address, label string, valid time.Duration) error {
 	if err != nil {
 		return err
 	}
-	held, err := list(nil)
+	held, err := dump(nil)
 	if err != nil {
 		return err
 	}

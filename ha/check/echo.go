@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
-	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -120,11 +119,11 @@ func (s *echoSocket) hear(until time.Time) (answer, error) {
 	var b [128]byte
 	for {
 		n, from, err := s.conn.ReadFromIP(b[:])
-		if err != nil && (errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, net.ErrClosed)) {
-			return answer{}, err
+		if errors.Is(err, unix.EHOSTUNREACH) || errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.ECONNREFUSED) {
+			continue // an ICMP error of an earlier question, which its own deadline deals with
 		}
 		if err != nil {
-			continue // an ICMP error of an earlier question, which its own deadline deals with
+			return answer{}, err
 		}
 		addr, _ := netip.AddrFromSlice(from.IP.To4())
 		if id, seq, nonce, ok := parseEcho(b[:n]); ok && id == s.id {

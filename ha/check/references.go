@@ -115,6 +115,7 @@ func (r *References) Run(ctx context.Context) {
 			continue
 		}
 		r.loop(ctx, s)
+		pause(ctx, minPatience) // a socket that broke at once must not spin
 	}
 }
 

@@ -288,6 +288,25 @@ func TestLogIsBounded(t *testing.T) {
 	}
 }
 
+func TestRunsAsItsUser(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("another user needs root")
+	}
+	one := servicetest.Sleeper("one")
+	one.UID, one.GID, one.Dir, one.Env = 65534, 65534, "/", []string{"COLOUR=blue"}
+	b := newBench(t, t.TempDir(), one)
+	start(t, b, "one")
+	proc := "/proc/" + strconv.Itoa(b.pid("one"))
+	status, err := os.ReadFile(proc + "/status")
+	if err != nil || !strings.Contains(string(status), "Uid:\t65534\t65534\t65534\t65534") || !strings.Contains(string(status), "Groups:\t \n") {
+		t.Errorf("status: %v %s", err, status)
+	}
+	env, _ := os.ReadFile(proc + "/environ")
+	if !hasLine(env, []byte("COLOUR=blue")) {
+		t.Error("its environment has no COLOUR=blue")
+	}
+}
+
 func TestAsk(t *testing.T) {
 	code := http.StatusOK
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }))
