@@ -48,10 +48,19 @@ func (t *turn) permission(v VolumeFact, m *volumeMemory) Reason {
 		return ReasonPeerOutdated
 	case v.PeerRecord == "left_in_sync" && (t.beat == nil || t.beat.Leaving):
 		return ReasonPeerLeft
+	case t.sleptPastD():
+		t.why(ReasonWokeLate)
 	case t.gone() && t.f.Settings.Mode == Evidence && t.f.Now >= t.ownPromiseEnd(v) && t.referenceGood():
 		return ReasonPeerDead
 	}
 	return ""
+}
+
+// sleptPastD says whether this node was asleep for so long that the peer may have taken over meanwhile, and has not been heard since: then its
+// present silence proves nothing (it may be cut off now, after it went on alone). Only its stored answer or a person permits then.
+func (t *turn) sleptPastD() bool {
+	wake, confirmed := t.peer.wake, t.f.Other.Confirmed
+	return wake != 0 && confirmed < wake && wake.Sub(confirmed) >= t.d
 }
 
 // answered looks for the peer's answer to the request that stands. It counts only if number, boot, generation and session are current.
