@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/pem"
 	"log/slog"
 	"math/big"
 	"net"
@@ -93,19 +94,34 @@ func freePort(t testing.TB) string {
 
 // pinned makes a certificate that both sides use and both sides demand.
 func pinned(t testing.TB) (server, client *tls.Config) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	certificate, key := makeCertificate(t)
+	server, client, err := pinnedFrom(certificate, key)
 	must(t, err)
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "pair"}, NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"pair"}}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	must(t, err)
-	cert, err := x509.ParseCertificate(der)
-	must(t, err)
-	pool := x509.NewCertPool()
-	pool.AddCert(cert)
-	own := []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}
-	server = &tls.Config{Certificates: own, ClientAuth: tls.RequireAnyClientCert, MinVersion: tls.VersionTLS13}
-	client = &tls.Config{Certificates: own, RootCAs: pool, ServerName: "pair", MinVersion: tls.VersionTLS13}
 	return server, client
+}
+
+func makeCertificate(t testing.TB) (certificate, key []byte) {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	must(t, err)
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "pair"}, NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"pair"},
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
+	must(t, err)
+	secret, err := x509.MarshalPKCS8PrivateKey(private)
+	must(t, err)
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret})
+}
+
+func pinnedFrom(certificate, key []byte) (server, client *tls.Config, err error) {
+	own, err := tls.X509KeyPair(certificate, key)
+	if err != nil {
+		return nil, nil, err
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(certificate)
+	server = &tls.Config{Certificates: []tls.Certificate{own}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool, MinVersion: tls.VersionTLS13}
+	client = &tls.Config{Certificates: []tls.Certificate{own}, RootCAs: pool, ServerName: "pair", MinVersion: tls.VersionTLS13}
+	return server, client, nil
 }
 
 // start starts the process.
