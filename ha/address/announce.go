@@ -37,12 +37,14 @@ func (k *Keeper) Announce(wish []Wish) {
 	}
 }
 
-// Run sends the announcements until ctx ends.
+// Run sends the announcements until ctx ends. What an earlier engine left is announced from the first minute on.
 func (k *Keeper) Run(ctx context.Context) {
-	var wish []Wish
-	var began time.Duration
-	step := 0
-	timer := time.NewTimer(time.Hour)
+	k.mu.Lock()
+	wish := slices.Clone(k.wish)
+	k.mu.Unlock()
+	step := len(burst)
+	began := bootTime() - burst[step-1]
+	timer := time.NewTimer(announceEvery)
 	defer timer.Stop()
 	for {
 		select {

@@ -6,9 +6,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
-	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -106,13 +107,38 @@ func maps(path, text string) bool {
 	return false
 }
 
-// KillHolders kills them, this process and PID 1 excepted, and returns whom it found. It does not wait for their end.
+// killTime bounds the wait for the end of killed holders; one that hangs in the kernel does not end at all.
+const killTime = 300 * time.Millisecond
+
+// KillHolders kills them, this process and PID 1 excepted, waits a moment for their end, and returns whom it found.
 func KillHolders(point string) ([]Holder, error) {
 	all, err := Holders(point)
+	var fds []unix.PollFd
 	for _, h := range all {
-		if h.PID != os.Getpid() && h.PID != 1 {
-			_ = syscall.Kill(h.PID, syscall.SIGKILL) // ESRCH: it ended meanwhile
+		if h.PID == os.Getpid() || h.PID == 1 {
+			continue
+		}
+		if fd, err := unix.PidfdOpen(h.PID, 0); err == nil {
+			defer unix.Close(fd)
+			fds = append(fds, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
+			_ = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) // ESRCH: it ended meanwhile
 		}
 	}
+	awaitEnds(fds, killTime)
 	return all, err
+}
+
+// awaitEnds waits until every process behind the pidfds has ended, at most d.
+func awaitEnds(fds []unix.PollFd, d time.Duration) {
+	for end := time.Now().Add(d); len(fds) > 0; {
+		left := time.Until(end).Milliseconds()
+		if left <= 0 {
+			return
+		}
+		n, err := unix.Poll(fds, int(left))
+		if err != nil && !errors.Is(err, unix.EINTR) || err == nil && n == 0 {
+			return
+		}
+		fds = slices.DeleteFunc(fds, func(f unix.PollFd) bool { return f.Revents != 0 })
+	}
 }

@@ -22,8 +22,10 @@ import (
 const Options = "errors=remount-ro,noatime"
 
 const (
-	lazyTime = time.Second           // a lazy unmount takes 7 ms; its flush may take for ever
-	lazyPoll = 10 * time.Millisecond // between looks whether the mount point is free
+	lazyTime = time.Second            // a lazy unmount takes 7 ms; its flush may take for ever
+	lazyPoll = 10 * time.Millisecond  // between looks whether the mount point is free
+	busyTime = 250 * time.Millisecond // a busy mount is tried again for this long
+	busyPoll = 50 * time.Millisecond
 	reapTime = 500 * time.Millisecond
 	said     = 300 // bytes of a command's words in an error
 )
@@ -55,19 +57,30 @@ func Mount(ctx context.Context, device, point, fs string) error {
 	return nil
 }
 
-// Unmount unmounts in order: it ends when the filesystem is flushed. A point where nothing is mounted is done.
+// Unmount unmounts in order: it ends when the filesystem is flushed. A point where nothing is mounted is done. A busy one
+// is tried again for a moment: threads of a process that was killed let go one by one.
 func Unmount(ctx context.Context, point string) error {
-	if _, ok := Mounted(point); !ok {
-		return nil
+	again := time.NewTicker(busyPoll)
+	defer again.Stop()
+	for began := time.Now(); ; {
+		if _, ok := Mounted(point); !ok {
+			return nil
+		}
+		_, err := run(ctx, "umount", point)
+		if _, still := Mounted(point); !still {
+			return nil
+		}
+		if err == nil {
+			return fmt.Errorf("another filesystem is still mounted at %s", point)
+		}
+		if ctx.Err() != nil || time.Since(began) > busyTime || !strings.Contains(err.Error(), "busy") {
+			return fmt.Errorf("%s cannot be unmounted: %w", point, err)
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+		}
 	}
-	_, err := run(ctx, "umount", point)
-	if _, still := Mounted(point); !still {
-		return nil
-	}
-	if err == nil {
-		return fmt.Errorf("another filesystem is still mounted at %s", point)
-	}
-	return fmt.Errorf("%s cannot be unmounted: %w", point, err)
 }
 
 // Lazy takes the mount point away at once; what holds files there keeps them, and the kernel flushes in its own time. For a

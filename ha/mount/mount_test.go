@@ -125,8 +125,6 @@ func TestHoldersAreFoundAndKilled(t *testing.T) {
 			t.Errorf("%v is no holder", h)
 		}
 	}
-	_, _ = open.Process.Wait()
-	_, _ = inside.Process.Wait()
 	if err := Unmount(t.Context(), point); err != nil {
 		t.Error(err)
 	}
