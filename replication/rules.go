@@ -198,13 +198,14 @@ func guard(x, y Snapshot) (Verdict, bool) {
 // equal is the part of the table for one and the same generation. Bits that are set are compared, never cleared.
 func equal(x, y Snapshot) Verdict {
 	crashed := func(s Snapshot) bool { return s.Flags.Has(CrashedPrimary) }
+	missedEnd := x.BitmapOf.ID.IsZero() != y.BitmapOf.ID.IsZero()
 	switch {
-	case !x.BitmapOf.ID.IsZero() != !y.BitmapOf.ID.IsZero():
-		return toward(prefer(x, y), Verdict{Rule: "missed_end", Checksum: true})
-	case x.DirtyBytes+y.DirtyBytes == 0 && !crashed(x) && !crashed(y):
+	case !missedEnd && x.DirtyBytes+y.DirtyBytes == 0 && !crashed(x) && !crashed(y):
 		return Verdict{Rule: "equal", Direction: None}
 	case forcedBack(x, y) || forcedBack(y, x):
 		return diverged(x, y, true)
+	case missedEnd:
+		return toward(prefer(x, y), Verdict{Rule: "missed_end", Checksum: true})
 	}
 	return toward(prefer(x, y), Verdict{Rule: "equal_bits", Checksum: true})
 }
