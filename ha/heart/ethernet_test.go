@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/rand"
+	"flag"
 	"fmt"
 	"log/slog"
 	"os"
@@ -26,6 +27,10 @@ const childEnv = "HEART_TEST_RUN_DIR"
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(childEnv); dir != "" {
 		os.Exit(child(dir))
+	}
+	flag.Parse()
+	if err := flag.Set("test.parallel", "8"); err != nil { // they wait, mostly
+		panic(err)
 	}
 	os.Exit(m.Run())
 }
@@ -213,7 +218,6 @@ func TestAHeartThatStoodStillSaysSo(t *testing.T) {
 
 // Spacing as b measures it by the beats' own clock, with every processor busy.
 func TestBeatsAreEvenUnderLoad(t *testing.T) {
-	t.Parallel()
 	_, a, b, cmd := ethernetPair(t, 50*time.Millisecond)
 	stop := make(chan struct{})
 	for range 4 {

@@ -3,8 +3,11 @@ package heart
 import (
 	"context"
 	"crypto/rand"
+	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,6 +23,7 @@ type node struct {
 	dir   string
 	setup Setup
 	say   ha.Saying
+	renew func(device, address, label string, valid time.Duration) error
 	c     *Client
 	stop  func()
 }
@@ -41,7 +45,7 @@ func (n *node) start() {
 	n.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- Run(ctx, Options{RunDir: n.dir, Log: slog.New(slog.DiscardHandler)}) }()
+	go func() { done <- Run(ctx, Options{RunDir: n.dir, Renew: n.renew, Log: slog.New(slog.DiscardHandler)}) }()
 	n.stop = func() {
 		n.stop = nil
 		cancel()
@@ -101,6 +105,7 @@ func serialLinkSetup(path string, every time.Duration) LinkSetup {
 func linkUp(r Report) bool { return len(r.Facts.Links) > 0 && r.Facts.Links[0].State == ha.LinkUp }
 
 func TestTwoHeartsHearEachOtherOverSerial(t *testing.T) {
+	t.Parallel()
 	cable := linktest.Serial(t, 115200)
 	a := newNode(t, "a", "b", serialLinkSetup(cable.A, 50*time.Millisecond))
 	b := newNode(t, "b", "a", serialLinkSetup(cable.B, 50*time.Millisecond))
@@ -116,4 +121,61 @@ func TestTwoHeartsHearEachOtherOverSerial(t *testing.T) {
 	a.until("confirmation", func(r Report) bool {
 		return r.Confirmed != 0 && r.Facts.Links[0].HeardByPeer != nil && *r.Facts.Links[0].HeardByPeer
 	})
+}
+
+// Addresses are renewed while the engine lives; without engine and without a peer that confirms, not longer than its first silent second.
+func TestRenewalsEndWithTheEngine(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, "a", "b")
+	var newest atomic.Int64
+	var wrong atomic.Bool
+	n.renew = func(device, address, label string, valid time.Duration) error {
+		newest.Store(int64(Now()))
+		if device != "lan" || address != "10.88.1.100/24" || label != "lan:ek" || valid != 2*time.Second {
+			wrong.Store(true)
+		}
+		return nil
+	}
+	n.start()
+	n.order(Order{Setup: &n.setup, Renew: []Renewal{{Device: "lan", Address: "10.88.1.100/24", Label: "lan:ek"}}})
+	for end := time.Now().Add(5 * time.Second); newest.Load() == 0; {
+		if time.Now().After(end) {
+			t.Fatal("no renewal in 5 s")
+		}
+		<-n.c.Reports()
+	}
+	if wrong.Load() {
+		t.Error("another address was renewed")
+	}
+	silentAt := Now() // the engine says nothing from here on
+	for r := range n.c.Reports() {
+		if r.Now.Sub(silentAt) > 2*time.Second {
+			break
+		}
+	}
+	if late := ha.Instant(newest.Load()).Sub(silentAt); late > time.Second+3*renewEvery/2 {
+		t.Errorf("renewed %v after the engine fell silent", late)
+	}
+}
+
+func TestDamagedFilesAreNamedAndHeartWaitsForTheEngine(t *testing.T) {
+	t.Parallel()
+	for _, content := range []string{"", "{", "{}", `{"setup":{"links":[]}}`, fmt.Sprintf(`{"setup":{},"step_at":%d}`, Now().Add(time.Hour))} {
+		n := newNode(t, "a", "b", LinkSetup{Name: filepath.Join(t.TempDir(), "none"), Kind: ha.LinkSerial, Baud: 9600, Interval: time.Second})
+		for _, file := range []string{setupFile, memoryFile} {
+			if err := os.WriteFile(filepath.Join(n.dir, file), []byte(content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		n.start()
+		if r := <-n.c.Reports(); len(r.Facts.Links) != 0 || r.Facts.EverHeard {
+			t.Errorf("%q: %+v", content, r.Facts)
+		}
+		n.order(Order{Setup: &n.setup})
+		n.until("link", func(r Report) bool { return len(r.Facts.Links) == 1 })
+		if info, err := os.Stat(filepath.Join(n.dir, setupFile)); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("heart.json, which holds the keys: %v %v", info, err)
+		}
+		n.stop()
+	}
 }

@@ -3,8 +3,16 @@
 //
 // The engine speaks to it over the unix socket heart.sock: one connection, JSON lines. The engine sends [Order] (all of it, each time
 // something in it changes and at least every 200 ms, as its sign of life); heart sends [Report] when a beat that says something new
-// came in, when a link or a lateness changed, and at least every 100 ms. Heart keeps its links and keys in heart.json below the run
-// folder, so that it starts without the engine, and reserves sequence numbers in blocks, so that they never go back.
+// came in, when a link or a lateness changed, and at least every 100 ms. Heart keeps its links, keys and last words in heart.json below the run
+// folder, so that it starts without the engine, and what it heard in heart.memory. Its sequence numbers begin at the microseconds since the machine
+// booted, so they never go back within a boot, and no file is needed for them. The run folder must be emptied when the machine boots.
+//
+//	links --frames--> loop (ear judges, voice says) --beats--> links
+//	                  |  ^
+//	          reports v  | orders, kept in heart.json first
+//	                engine
+//
+// Whatever may have to wait (a file, netlink, a serial line, the engine) has a goroutine of its own beside the loop.
 package heart
 
 import (
@@ -25,8 +33,8 @@ type Order struct {
 	// Renew are the virtual addresses whose kernel lifetime heart renews every 500 ms while the engine is alive, or silent for less than
 	// 10 s and e < 0.8 D. Heart renews an address only if the kernel still has it.
 	Renew []Renewal `json:"renew"`
-	// Announce: say this pause to the peer (length, at most 10 s); 0 = none.
-	Burst bool `json:"burst"` // send a beat on each link at once: the saying is urgent
+	// Burst: send a beat on each link at once, for the saying is urgent. A serial line that still carries the beats before sends it with its next.
+	Burst bool `json:"burst"`
 }
 
 // Renewal is one address to be kept alive.
@@ -52,7 +60,7 @@ type Setup struct {
 type LinkSetup struct {
 	Name     string        `json:"name"` // device name or serial path
 	Kind     ha.LinkKind   `json:"kind"`
-	Interval time.Duration `json:"interval"`
+	Interval time.Duration `json:"interval"` // as set; heart halves it on the sync link (N6) and stretches it on a slow serial line
 	Sync     bool          `json:"sync"`
 	Baud     int           `json:"baud"`
 }
@@ -78,6 +86,6 @@ type Counters struct {
 	Sent       uint64            `json:"sent"`
 	Heard      uint64            `json:"heard"`
 	Lost       uint64            `json:"lost"`
-	Refused    map[string]uint64 `json:"refused"` // ttl own cluster key replay malformed echo version
+	Refused    map[string]uint64 `json:"refused"` // by beat.Refusal: ttl own cluster key node replay link malformed echo version
 	LongestGap time.Duration     `json:"longest_gap"`
 }

@@ -78,7 +78,10 @@ func (c *SerialCable) CutToA(cut bool) { c.toA.cut.Store(cut) }
 // CutToB drops what goes to B.
 func (c *SerialCable) CutToB(cut bool) { c.toB.cut.Store(cut) }
 
-// Noise flips a bit in every piece that passes, in both directions.
+// noiseEvery is in how many bytes noise flips a bit: often enough that no beat gets through whole.
+const noiseEvery = 16
+
+// Noise flips bits of whatever passes, in both directions.
 func (c *SerialCable) Noise(on bool) { c.toA.noise.Store(on); c.toB.noise.Store(on) }
 
 // Passed is how many bytes went to B since the start.
@@ -99,7 +102,9 @@ func (l *lane) carry(from, to *os.File, baud int) {
 			continue
 		}
 		if l.noise.Load() {
-			buf[n/2] ^= 0x10
+			for i := 0; i < n; i += noiseEvery {
+				buf[i] ^= 0x10
+			}
 		}
 		l.passed.Add(int64(n))
 		if err := to.SetWriteDeadline(time.Now().Add(time.Second)); err != nil {
