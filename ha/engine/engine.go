@@ -272,9 +272,11 @@ func (e *engine) loadDurable() {
 	case errors.Is(err, fs.ErrNotExist):
 	default:
 		e.durable = ha.Durable{Armed: true}
-		e.stateNote = fmt.Sprintf("%v; it was moved aside, and the epoch is taken from the volumes and the peer", err)
+		e.stateNote = fmt.Sprintf("%v; the epoch is taken from the volumes and the peer", err)
 		e.log.Error("durable state unreadable", "error", err)
-		setAside(path)
+		if errors.Is(err, errCorrupt) {
+			setAside(path)
+		}
 	}
 	if err := loadFile(filepath.Join(e.dir, vowsFile), &e.vows); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		e.log.Error("vows unreadable", "error", err)

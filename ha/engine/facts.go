@@ -91,7 +91,7 @@ func (e *engine) observed() []ha.Condition {
 	}
 	if e.stateNote != "" {
 		add("state.unreadable", ha.Warning, "", "A file of the engine's was not readable at start: "+e.stateNote+".",
-			"Look at the file that was moved aside; nothing else is to be done.")
+			"A damaged file is kept beside it as NAME.corrupt; if this comes again, look at the state folder's disk.")
 	}
 	if e.taken.note != "" {
 		add("settings.refused", ha.Warning, "", e.taken.note, "Correct the settings in the console and save them again.")
