@@ -39,6 +39,7 @@ type Machine struct {
 	inSync       Instant // since when a failback could be asked for; zero = not now
 
 	rivalSince   Instant // both serve since then; zero = no
+	certainAt    Instant // when a permission stood last
 	settledWake  Instant // the lateness that has been dealt with
 	addressesOff bool    // late: virtual addresses stay off until somebody confirms
 	yielding     bool    // both serve and ours may be the data that stay: addresses off until the comparison
@@ -227,6 +228,9 @@ func (t *turn) become(to Role, why Reason) {
 	t.note("role."+string(to), severity, "failover", string(t.role)+" -> "+string(to)+": "+why.Text())
 	t.role, t.reason = to, why
 	t.roleSince = t.f.Now
+	if to == Master {
+		t.peer.wasMaster = false // its mastership is over: a later boot of it proves nothing about ours
+	}
 }
 
 func (t *turn) note(code string, s Severity, log, text string) {

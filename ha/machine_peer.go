@@ -173,8 +173,11 @@ func (t *turn) probeAgain() {
 	t.peer.probeAt = t.f.Now
 }
 
-// confirmedAge is e: the age of our newest beat that the peer confirmed. After an own lateness it counts from the waking.
-func (t *turn) confirmedAge() time.Duration { return t.since(max(t.f.Other.Confirmed, t.peer.wake)) }
+// confirmedAge is e: the age of our newest beat that the peer confirmed. After an own lateness it counts from the waking, and after a
+// permission has been withdrawn from then: as long as it stood, the peer could not have acted.
+func (t *turn) confirmedAge() time.Duration {
+	return t.since(max(t.f.Other.Confirmed, t.peer.wake, t.certainAt))
+}
 
 // referenceGood says whether a reference point answered a question that was asked after the silence began and less than D/4 ago.
 func (t *turn) referenceGood() bool {

@@ -95,11 +95,11 @@ func (t *turn) withPeer() {
 func (t *turn) follow() {
 	t.neitherSince, t.releaseSeen = 0, 0
 	t.why(ReasonPeerMaster)
-	if t.durable.Released.Less(t.beat.Epoch) {
-		t.release = nil
-	}
 	if t.beat.Role == Master {
 		t.back = nil
+		if t.durable.Released.Less(t.beat.Epoch) {
+			t.release = nil // the role has gone over
+		}
 	}
 	if t.role != Slave {
 		t.become(Slave, ReasonPeerMaster)
@@ -278,6 +278,9 @@ func (t *turn) withoutPeer() {
 		return
 	}
 	if t.peer.refused {
+		if all := t.takeoverBlockers(); t.role == Slave && len(all) > 0 {
+			t.become(Blocked, all[0])
+		}
 		t.alone()
 	}
 }

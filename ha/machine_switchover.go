@@ -170,20 +170,30 @@ func (t *turn) careForVolumes() bool {
 				return true
 			}
 		case m.oddSince != 0 && v.Running && (m.seenPrimary || t.since(m.oddSince) >= 2*time.Second) && t.f.Now >= t.retryAt:
-			t.recover(v, m)
-			return false
+			return t.recover(v, m)
 		}
 	}
 	return false
 }
 
-// recover puts a volume back into use whose process died under the mount and came back.
-func (t *turn) recover(v VolumeFact, m *volumeMemory) {
+// recover puts a volume back into use whose process died under the mount and came back. It waits a moment for the volume to know by its
+// handshake what its copy is worth; after that a peer with the data is the better place.
+func (t *turn) recover(v VolumeFact, m *volumeMemory) bool {
+	if usable := v.Disk == UpToDate && v.Connected || m.permit != "" || v.NeverHadPeer; !usable {
+		if t.since(m.oddSince) < settleTime {
+			t.why(ReasonVolumeDied)
+			return false
+		}
+		if t.handOver(ReasonVolumeGone) {
+			return true
+		}
+	}
 	t.note("volume.recover", Warning, "failover", "The process of volume "+v.Name+" died and came back; it is put into use again.")
 	t.start(Procedure{
 		Kind: ProcedureRecover, Epoch: t.own, Permit: string(m.permit),
 		Force: m.permit != "" && v.Disk == Consistent, Reason: ReasonVolumeDied,
 	})
+	return false
 }
 
 // recovering watches a recovery; one that failed goes to the peer, or is tried again after a pause.
@@ -196,11 +206,11 @@ func (t *turn) recovering() bool {
 			t.memory(v.Name).seenPrimary, t.memory(v.Name).oddSince = false, 0
 		}
 	case ProcedureFailed:
-		t.failures++
-		t.retryAt = t.f.Now.Add(min(5*time.Second<<min(t.failures, 6), 5*time.Minute))
 		t.note("volume.recover.failed", Critical, "failover", "The volume could not be put into use at "+t.f.Procedure.Step+": "+t.f.Procedure.Error)
 		t.proc = nil
-		return t.handOver(ReasonVolumeGone)
+		gone := t.handOver(ReasonVolumeGone)
+		t.backOff()
+		return gone
 	}
 	return false
 }

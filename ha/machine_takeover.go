@@ -126,10 +126,15 @@ func (t *turn) stillEntitled() bool {
 
 // promotionFailed undoes what was begun and hands the role back; the next attempt waits longer each time, up to five minutes.
 func (t *turn) promotionFailed() {
-	t.failures++
-	t.retryAt = t.f.Now.Add(min(5*time.Second<<min(t.failures, 6), 5*time.Minute))
+	t.backOff()
 	t.note("promote.failed", Critical, "failover", "Promotion failed at "+t.f.Procedure.Step+": "+t.f.Procedure.Error)
 	t.demote(ReasonPromoteFailed, hand{back: true}, Slave)
+}
+
+// backOff puts the next attempt off: 10 s after the first failure, twice as long after each further one, at most five minutes.
+func (t *turn) backOff() {
+	t.failures++
+	t.retryAt = t.f.Now.Add(min(5*time.Second<<min(t.failures, 6), 5*time.Minute))
 }
 
 // demote begins the orderly way down; h is what the peer is told at its end.

@@ -10,8 +10,12 @@ package ha
 // It says whether the role was revoked. A permission that was given before ends the doubt.
 func (t *turn) unsure() bool {
 	t.heedLateness()
+	if t.permitted() {
+		t.certainAt = t.f.Now
+		return false
+	}
 	e := t.confirmedAge()
-	if t.permitted() || e <= t.d/2 {
+	if e <= t.d/2 {
 		return false
 	}
 	if t.f.Settings.Mode == Availability {

@@ -151,6 +151,9 @@ func (t *turn) wishBlocker(force bool) Reason {
 	if t.beat != nil {
 		return t.firstData(true)
 	}
+	if !t.gone() && !t.f.NoVolumes {
+		return ReasonDataUnproven
+	}
 	if !t.gone() {
 		return ReasonPeerSilent
 	}
@@ -225,7 +228,20 @@ func (t *turn) leaveNow() bool {
 	if !t.leaving || t.serves() || t.role == Demoting {
 		return false
 	}
-	return t.release == nil || t.rival() || t.since(t.roleSince) >= leaveWord
+	return t.release == nil || t.peerIsPrimary() || t.since(t.roleSince) >= leaveWord
+}
+
+// peerIsPrimary is the peer's word "primary, epoch N": it serves, and each of its volumes is Primary.
+func (t *turn) peerIsPrimary() bool {
+	if t.beat == nil || t.beat.Role != Master {
+		return false
+	}
+	for _, v := range t.beat.Volumes {
+		if v.Role != Primary {
+			return false
+		}
+	}
+	return true
 }
 
 // finishWish answers a wish that took time.

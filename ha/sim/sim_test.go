@@ -8,7 +8,7 @@ import (
 )
 
 var (
-	seeds = flag.Int("seeds", 300, "how many seeded stories are played")
+	seeds = flag.Int("seeds", 160, "how many seeded stories are played")
 	seed  = flag.Uint64("seed", 0, "play this one story and print it")
 )
 

@@ -33,7 +33,7 @@ type volume struct {
 	holdSince   ha.Instant
 	loner       bool
 	answered    []ha.Answer
-	wokeAt      time.Duration
+	left        bool // it left in order: it connects again only after a start
 }
 
 // replicationLink is the connection between the two volume processes.
@@ -49,7 +49,7 @@ func (v *volume) gen() string { return v.gens[len(v.gens)-1] }
 
 // boot attaches the disk after a reboot: what it knows alone is Consistent unless its record proves more.
 func (v *volume) boot() {
-	v.running, v.role, v.permission = true, ha.Secondary, ""
+	v.running, v.role, v.permission, v.left = true, ha.Secondary, "", false
 	v.connected, v.peerDisk, v.peerRole = false, ha.DUnknown, ""
 	v.lostAt, v.ackAt, v.answered, v.held, v.holdSince = 0, 0, nil, nil, 0
 	if v.disk == ha.UpToDate && !(v.lastPrimary && v.peerRecord == "outdated") {
@@ -109,7 +109,7 @@ func (w *World) replicate() {
 	switch {
 	case w.link.up && !path:
 		w.breakLink(100*time.Millisecond, 1900*time.Millisecond)
-	case !w.link.up && path && w.Now >= w.link.retryAt && !a.connected && !b.connected && !a.split && !b.split:
+	case !w.link.up && path && w.Now >= w.link.retryAt && !a.connected && !b.connected && !a.split && !b.split && !a.left && !b.left:
 		w.handshake(a, b)
 	case w.link.up:
 		w.mirror(a, b)
@@ -342,6 +342,7 @@ func (v *volume) leave() {
 	if v.n.w.link.up && v.disk != ha.Inconsistent {
 		peer.peerRecord = record
 	}
+	v.left = true
 	v.n.w.breakLink(0, 0)
 	v.lose()
 }

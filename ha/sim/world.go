@@ -262,7 +262,6 @@ func (n *Node) tick() {
 	if n.frozenTill != 0 {
 		n.heart.wokeAt, n.heart.late = n.now(), n.w.Now-n.frozeAt
 		n.frozenTill = 0
-		n.vol.wokeAt = n.w.Now
 	}
 	n.heartTick()
 	n.vol.tick()
