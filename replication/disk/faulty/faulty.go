@@ -34,6 +34,7 @@ const sector = disk.Align
 type layer struct {
 	under disk.Disk
 	path  string
+	limit int // bytes: Limit, but in tests
 
 	mu     sync.RWMutex // guards held and order; held over the writes below, so reads never see a gap
 	held   map[uint64][]byte
@@ -49,7 +50,7 @@ type layer struct {
 
 // Wrap puts the layer over d; controlFile need not exist.
 func Wrap(d disk.Disk, controlFile string) disk.Disk {
-	l := &layer{under: d, path: controlFile, held: map[uint64][]byte{}}
+	l := &layer{under: d, path: controlFile, limit: Limit, held: map[uint64][]byte{}}
 	l.chance = rand.New(rand.NewPCG(l.now().Seed, 1))
 	return l
 }
@@ -170,7 +171,7 @@ func (l *layer) hold(b []byte, first uint64) error {
 		l.keep(first+uint64(i/sector), b[i:i+sector])
 		i += sector
 	}
-	for len(l.held)*sector > Limit {
+	for len(l.held)*sector > l.limit {
 		if err := l.through(l.order[0]); err != nil {
 			return err
 		}
@@ -185,7 +186,7 @@ func (l *layer) keep(s uint64, data []byte) {
 		b = disk.Alloc(sector)
 		l.held[s] = b
 		l.order = append(l.order, s)
-		if len(l.order) > 2*Limit/sector {
+		if len(l.order) > 2*l.limit/sector {
 			l.order = slices.DeleteFunc(l.order, func(s uint64) bool { _, ok := l.held[s]; return !ok })
 		}
 	}
