@@ -50,10 +50,13 @@ func NewReferences(log *slog.Logger) *References {
 	return &References{log: log, every: leisure, wake: make(chan struct{}, 1), changed: make(chan struct{}, 1)}
 }
 
-// Set replaces the points. One whose address stays keeps what is known of it.
+// Set replaces the points; the same ones again change nothing. One whose address stays keeps what is known of it.
 func (r *References) Set(refs []ha.Reference) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if slices.EqualFunc(r.points, refs, func(p *point, ref ha.Reference) bool { return p.Reference == ref }) {
+		return
+	}
 	old := r.points
 	r.points = nil
 	for _, ref := range refs {
