@@ -2,6 +2,7 @@ package heart
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -10,6 +11,7 @@ import (
 
 	"evenkeel/ha"
 	"evenkeel/ha/beat"
+	"evenkeel/ha/link"
 )
 
 // loop owns all of heart's state. Everything that could wait for something else (files, netlink, sockets of engines, serial lines) is in goroutines
@@ -56,8 +58,9 @@ type inbound struct {
 const (
 	frameQueue  = 256                    // more than a second's beats of all links; what does not fit is dropped and counted as lost
 	reportEvery = 100 * time.Millisecond // at the latest
-	lateFrom    = 20 * time.Millisecond  // an own loop later than this, and half an interval, is told
-	lateKept    = 10 * time.Second       // a shorter lateness does not hide a longer one for this long
+	downRetry   = 20 * time.Millisecond
+	lateFrom    = 20 * time.Millisecond // an own loop later than this, and half an interval, is told
+	lateKept    = 10 * time.Second      // a shorter lateness does not hide a longer one for this long
 )
 
 func newLoop(o Options) *loop {
@@ -179,9 +182,12 @@ func (l *loop) beat(now ha.Instant) {
 		if now < w.due {
 			continue
 		}
-		l.send(now, w)
+		err := l.send(now, w)
 		if w.due = w.due.Add(w.interval); w.due <= now {
 			w.due = now.Add(w.interval)
+		}
+		if errors.Is(err, link.ErrDown) {
+			w.due = min(w.due, now.Add(downRetry)) // the first beat leaves as soon as the link is open
 		}
 	}
 }

@@ -8,10 +8,10 @@ import (
 // fullEvery is how many beats on a serial line pass between two full forms when nothing else asks for one.
 const fullEvery = 10
 
-// send sends one beat on w.
-func (l *loop) send(now ha.Instant, w *wire) {
+// send sends one beat on w. A beat that did not leave is not remembered; the link's Status says why it did not.
+func (l *loop) send(now ha.Instant, w *wire) error {
 	if l.codec == nil || len(l.voice.pages) == 0 {
-		return
+		return nil
 	}
 	v := &l.voice
 	v.seq++
@@ -28,18 +28,34 @@ func (l *loop) send(now ha.Instant, w *wire) {
 	}
 	page := &v.pages[w.page%len(v.pages)]
 	l.form = l.codec.AppendFull(l.form[:0], &h, page)
+	out, full := l.form, true
 	if w.Kind == ha.LinkSerial {
-		l.line = l.serialForm(now, w, &h, page)
-	} else {
-		w.page++
-		l.line = append(l.line[:0], l.form...)
+		if full = w.wantsFull(now, page, len(l.form)); !full {
+			l.form = l.codec.AppendCompact(l.form[:0], &h, page)
+		}
+		l.line = beat.AppendLine(l.line[:0], l.form)
+		out = l.line
 	}
-	if err := w.link.Send(l.line); err != nil {
-		return // Status says why; nothing is remembered of a beat that did not leave
+	if err := w.link.Send(out); err != nil {
+		return err
 	}
+	w.left(len(out), full, page)
+	l.ear.ring.note(v.seq, now, w.tag)
+	return nil
+}
+
+// left notes a beat that went out.
+func (w *wire) left(n int, full bool, page *beat.Page) {
 	w.count++
 	w.sent++
-	l.ear.ring.note(v.seq, now, w.tag)
+	w.sinceFull++
+	if full {
+		w.saidFull, w.sinceFull, w.fullAsked = page.Digest, 0, false
+		w.page++
+	}
+	if w.Kind == ha.LinkSerial {
+		w.budget.Sent(n, w.Baud)
+	}
 }
 
 // settle lets the line pay back what it owes.
@@ -57,20 +73,10 @@ func (w *wire) roomForBurst(now ha.Instant) bool {
 	return w.budget.MayFull(beat.CompactOnLine, w.Baud, true)
 }
 
-// serialForm chooses between the full form, which stands in l.form, and the compact one, and frames it for the line.
-func (l *loop) serialForm(now ha.Instant, w *wire, h *beat.Head, page *beat.Page) []byte {
+// wantsFull chooses the form of the next beat on a serial line, of which the full one has n bytes.
+func (w *wire) wantsFull(now ha.Instant, page *beat.Page, n int) bool {
 	w.settle(now)
-	size := beat.OnLine(len(l.form))
 	urgent := page.Digest != w.saidFull || w.fullAsked
 	want := urgent || page.Pending || w.sinceFull >= fullEvery-1
-	if want && w.budget.MayFull(size, w.Baud, urgent) {
-		w.saidFull, w.sinceFull, w.fullAsked = page.Digest, 0, false
-		w.page++
-	} else {
-		w.sinceFull++
-		l.form = l.codec.AppendCompact(l.form[:0], h, page)
-	}
-	line := beat.AppendLine(l.line[:0], l.form)
-	w.budget.Sent(len(line), w.Baud)
-	return line
+	return want && w.budget.MayFull(beat.OnLine(n), w.Baud, urgent)
 }

@@ -22,7 +22,7 @@ func (l *loop) obey(p prepared) {
 		now := Now()
 		for _, w := range l.wires {
 			if w.roomForBurst(now) {
-				l.send(now, w)
+				_ = l.send(now, w) // what does not leave now is said by the next beat
 			}
 		}
 	}

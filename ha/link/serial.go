@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/tarm/serial"
@@ -32,13 +33,14 @@ type serialLink struct {
 	noted
 	setup Setup
 	open  func(name string, baud int) (port, error)
+	up    atomic.Bool // the line is open
 	out   chan []byte // at most one beat waits; the writer owns the one before
 	spare chan []byte // the buffer that is free
 }
 
 // Send copies p for the writer. While the one before has not left, p is dropped.
 func (l *serialLink) Send(p []byte) error {
-	if l.Status().Problem != "" {
+	if !l.up.Load() {
 		return ErrDown
 	}
 	var buf []byte
@@ -87,6 +89,8 @@ func (l *serialLink) session(ctx context.Context) string {
 	default:
 	}
 	l.problem("")
+	l.up.Store(true)
+	defer l.up.Store(false)
 	ctx, stop := context.WithCancel(ctx)
 	written := make(chan struct{})
 	go func() { defer close(written); l.writer(ctx, p) }()
