@@ -75,3 +75,14 @@ func explain(path string, err error) error {
 	}
 	return fmt.Errorf("%s: %w", path, err)
 }
+
+// The three questions below spare who only holds an interface the names of this package.
+
+// Unset says whether an error of Latest means that nothing was ever saved.
+func (db *DB) Unset(err error) bool { return errors.Is(err, ErrNoSettings) }
+
+// WrongSignIn says whether an error of Authenticate means that name and password do not belong together.
+func (db *DB) WrongSignIn(err error) bool { return errors.Is(err, ErrSignIn) }
+
+// SessionOver says whether an error of Session means that there is no such living session.
+func (db *DB) SessionOver(err error) bool { return errors.Is(err, ErrNoSession) }

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"evenkeel/ha"
@@ -21,20 +22,18 @@ const (
 
 // Events is events.db.
 type Events struct {
-	pool *sql.DB
 	path string
+
+	mu   sync.Mutex
+	pool *sql.DB // nil: opened for reading, and not there yet
 }
 
-// OpenEvents opens events.db below stateDir. The engine opens it for writing and makes it; the console opens it read-only,
-// as soon as it is there.
+// OpenEvents opens events.db below stateDir. The engine opens it for writing and makes it. The console opens it read-only, and
+// may do so before it is there: then it is opened when it is first read.
 func OpenEvents(stateDir string, readOnly bool) (*Events, error) {
 	path := filepath.Join(stateDir, EventsFile)
 	if readOnly {
-		pool, err := openPool(path, reading, readers)
-		if err != nil {
-			return nil, err
-		}
-		return &Events{pool: pool, path: path}, nil
+		return &Events{path: path}, nil
 	}
 	if err := prepare(stateDir, EventsFile, 0, 0o640); err != nil {
 		return nil, err
@@ -51,12 +50,38 @@ func OpenEvents(stateDir string, readOnly bool) (*Events, error) {
 }
 
 // Close ends all connections.
-func (e *Events) Close() error { return e.pool.Close() }
+func (e *Events) Close() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.pool == nil {
+		return nil
+	}
+	return e.pool.Close()
+}
+
+// open returns the connections, made at the first use if the file was not there at start.
+func (e *Events) open() (*sql.DB, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.pool != nil {
+		return e.pool, nil
+	}
+	pool, err := openPool(e.path, reading, readers)
+	if err != nil {
+		return nil, err
+	}
+	e.pool = pool
+	return pool, nil
+}
 
 // Append stores events in their order and gives them their IDs, in place. The oldest go when there are more than 100,000.
 func (e *Events) Append(ctx context.Context, events []control.Event) error {
+	pool, err := e.open()
+	if err != nil {
+		return err
+	}
 	ids := make([]int64, len(events))
-	err := inTransaction(ctx, e.pool, func(tx *sql.Tx) error {
+	err = inTransaction(ctx, pool, func(tx *sql.Tx) error {
 		w := writer{ctx: ctx, tx: tx}
 		for i, v := range events {
 			ids[i] = w.exec("INSERT INTO events (at, node, log, code, severity, text, epoch, cause) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -84,7 +109,11 @@ func (e *Events) List(ctx context.Context, f control.EventFilter) ([]control.Eve
 		limit = eventsLimit
 	}
 	args = append(args, min(limit, eventsMost))
-	rows, err := e.pool.QueryContext(ctx, "SELECT id, at, node, log, code, severity, text, epoch, cause FROM events WHERE "+
+	pool, err := e.open()
+	if err != nil {
+		return nil, err
+	}
+	rows, err := pool.QueryContext(ctx, "SELECT id, at, node, log, code, severity, text, epoch, cause FROM events WHERE "+
 		strings.Join(where, " AND ")+" ORDER BY id DESC LIMIT ?", args...)
 	if err != nil {
 		return nil, explain(e.path, err)

@@ -126,19 +126,19 @@ func TestAudit(t *testing.T) {
 
 func TestEvents(t *testing.T) {
 	ctx, dir := context.Background(), t.TempDir()
-	if _, err := store.OpenEvents(dir, true); err == nil {
-		t.Error("events.db could be opened for reading before it was there")
+	r, err := store.OpenEvents(dir, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if _, err := r.List(ctx, control.EventFilter{}); err == nil {
+		t.Error("events.db could be read before it was there")
 	}
 	w, err := store.OpenEvents(dir, false)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer w.Close()
-	r, err := store.OpenEvents(dir, true)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
 	at := time.Date(2026, 11, 21, 12, 0, 0, 5, time.UTC)
 	events := []control.Event{
 		{At: at, Node: "a", Log: "heartbeat", Code: "link.quiet", Severity: ha.Warning, Text: "Link lan is quiet.", Epoch: "1/a"},

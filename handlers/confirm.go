@@ -1,0 +1,139 @@
+package handlers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"evenkeel/ha/control"
+	"evenkeel/templates"
+)
+
+// orderPatience is how long an answer to an order may take to be written: an order answers when its procedure has ended.
+const orderPatience = 4 * time.Minute
+
+// patient lifts the server's limits for this answer; a server that cannot do so keeps its own.
+func patient(w http.ResponseWriter) {
+	c, until := http.NewResponseController(w), time.Now().Add(orderPatience)
+	_ = c.SetReadDeadline(until)
+	_ = c.SetWriteDeadline(until)
+}
+
+// order is one of the two buttons.
+type order struct {
+	path, title, lead, button string
+	give                      func(context.Context, control.Order) (control.Outcome, error)
+}
+
+func (p *Pages) takeover() order {
+	return order{path: "/ha/tools/takeover", title: "Make myself the running master", button: "Make " + p.Node + " the running master",
+		lead: "The other node hands over: it stops its services, takes its addresses off, unmounts its volumes. Then this node starts.", give: p.Engine.Takeover}
+}
+
+func (p *Pages) release() order {
+	return order{path: "/ha/tools/release", title: "Make myself the running slave", button: "Make " + p.Node + " the running slave",
+		lead: "This node stops its services, takes its addresses off, unmounts its volumes. Then the other node starts.", give: p.Engine.Release}
+}
+
+// Takeover shows the dry run of A50, and carries it out when it is posted.
+func (p *Pages) Takeover(w http.ResponseWriter, r *http.Request) error {
+	return p.switchOver(w, r, p.takeover())
+}
+
+// Release shows the dry run of A51, and carries it out when it is posted.
+func (p *Pages) Release(w http.ResponseWriter, r *http.Request) error {
+	return p.switchOver(w, r, p.release())
+}
+
+func (p *Pages) switchOver(w http.ResponseWriter, r *http.Request, o order) error {
+	if r.Method != http.MethodPost {
+		return p.preview(w, r, o, r.URL.Query().Get("force") == "on", http.StatusOK, "", nil)
+	}
+	force := r.PostFormValue("force") == "on"
+	confirm := r.PostFormValue("confirm")
+	if force && confirm != p.Node {
+		return p.preview(w, r, o, true, http.StatusUnprocessableEntity, confirm, &templates.Problem{Href: "#" + templates.FieldID("confirm"),
+			Text: fmt.Sprintf("%q is not this node's name: type %s.", confirm, p.Node)})
+	}
+	visitor := VisitorOf(r.Context())
+	patient(w)
+	outcome, err := o.give(context.WithoutCancel(r.Context()), control.Order{Force: force, Confirm: confirm, Digest: r.PostFormValue("digest"), By: visitor.User})
+	var refused *control.Error
+	if errors.As(err, &refused) && refused.Exit == control.ExitRefused {
+		return p.preview(w, r, o, force, http.StatusConflict, "", &templates.Problem{Href: "#verdict", Text: refused.Text})
+	}
+	if err != nil {
+		return err
+	}
+	p.audit(r, o.title, "", fmt.Sprintf("force=%t: %s", force, outcome.Text))
+	return p.result(w, r, "/ha/status", outcome)
+}
+
+// preview shows what would happen. problem is what was wrong with a post, if it was one.
+func (p *Pages) preview(w http.ResponseWriter, r *http.Request, o order, force bool, status int, typed string, problem *templates.Problem) error {
+	outcome, err := o.give(r.Context(), control.Order{DryRun: true, Force: force, Confirm: confirmIf(force, p.Node), By: VisitorOf(r.Context()).User})
+	var refused *control.Error
+	if errors.As(err, &refused) && refused.Exit == control.ExitRefused {
+		outcome = control.Outcome{Text: refused.Text}
+	} else if err != nil {
+		return err
+	}
+	view := templates.ConfirmPage{Frame: p.frame(r, o.title, "/ha/tools"), Lead: o.lead, Action: o.path, Steps: stepsOf(outcome.Steps, false), Gap: gapText(outcome.ExpectedGapMS)}
+	if problem != nil {
+		view.Frame.Problems = []templates.Problem{*problem}
+	}
+	for _, b := range outcome.Blockers {
+		view.Blockers = append(view.Blockers, templates.Blocker{Code: b.Code, Text: b.Text})
+	}
+	may := refused == nil && len(outcome.Blockers) == 0
+	view.State = templates.State{Kind: templates.OK, Word: "It can be done now."}
+	if !may {
+		view.State = templates.State{Kind: templates.Critical, Word: "It cannot be done now: " + outcome.Text}
+	}
+	if may || force {
+		view.Button = o.button
+		view.Hidden = []templates.Hidden{{Name: "digest", Value: outcome.Digest}}
+	}
+	switch {
+	case force:
+		p.byForce(&view, typed, problem)
+	case !may && o.path == "/ha/tools/takeover":
+		view.Alone, view.AloneURL = "Start with this node's data by force", o.path+"?force=on"
+	}
+	return p.render(w, r, status, templates.Confirm(view))
+}
+
+// byForce adds what an order by force needs: the warning, and this node's name typed again.
+func (p *Pages) byForce(view *templates.ConfirmPage, typed string, problem *templates.Problem) {
+	view.Frame.Title = "Start with this node's data"
+	view.Lead = "This node becomes the running master with the data that it has, whatever the other node holds."
+	view.State = templates.State{Kind: templates.Critical, Word: "By force: the safety rules do not stand in the way."}
+	view.Danger, view.Button = true, "Start "+p.Node+" with its own data"
+	view.Warning = "If the other node serves, or wrote since this one lost it, both have a history of their own afterwards: a split-brain, in which one of the two must be given up."
+	view.Hidden = append(view.Hidden, templates.Hidden{Name: "force", Value: "on"})
+	view.Confirm = confirmField("Type this node's name, "+p.Node, typed, problem)
+}
+
+func confirmField(label, typed string, problem *templates.Problem) *templates.Field {
+	f := &templates.Field{Kind: templates.TextField, Name: "confirm", Label: label, Value: typed, Mono: true}
+	if problem != nil && problem.Href == "#"+f.ID() {
+		f.Error = problem.Text
+	}
+	return f
+}
+
+func confirmIf(force bool, node string) string {
+	if force {
+		return node
+	}
+	return ""
+}
+
+func gapText(ms *int64) string {
+	if ms == nil {
+		return "Expected interruption: not known, it was never done on this pair."
+	}
+	return "Expected interruption for clients: about " + spanText(*ms) + ", as last time."
+}

@@ -1,0 +1,190 @@
+package handlers
+
+import (
+	"fmt"
+	"math"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"evenkeel/ha"
+	"evenkeel/templates"
+)
+
+// rowsMost bounds the rows of a list in a form.
+const rowsMost = 64
+
+// form is what was entered, and what is wrong with it. Fields bear the names that Validate uses, so that its messages find
+// their field. Reading a field never fails: what cannot be read is noted and its zero value returned.
+type form struct {
+	values url.Values
+	errors ha.FieldErrors
+}
+
+func (f *form) wrong(name, format string, args ...any) {
+	f.errors = append(f.errors, ha.FieldError{Field: name, Text: fmt.Sprintf(format, args...)})
+}
+
+func (f *form) text(name string) string { return strings.TrimSpace(f.values.Get(name)) }
+
+func (f *form) flag(name string) bool { return f.values.Get(name) == "on" }
+
+// addr reads an address; an empty field is the zero address, which Validate judges.
+func (f *form) addr(name string) netip.Addr {
+	s := f.text(name)
+	if s == "" {
+		return netip.Addr{}
+	}
+	a, err := netip.ParseAddr(s)
+	if err != nil {
+		f.wrong(name, "%q is not an address: enter one such as 10.88.1.1.", s)
+	}
+	return a
+}
+
+// prefix reads an address with its prefix length.
+func (f *form) prefix(name, s string) netip.Prefix {
+	if s == "" {
+		return netip.Prefix{}
+	}
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		f.wrong(name, "%q is not an address with its prefix length: enter one such as 10.88.1.100/24.", s)
+	}
+	return p
+}
+
+// decimal reads a number that may have decimals, with point or comma.
+func (f *form) decimal(name, what string) (value float64, ok bool) {
+	s := strings.Replace(f.text(name), ",", ".", 1)
+	value, err := strconv.ParseFloat(s, 64)
+	if err != nil || math.IsNaN(value) || math.IsInf(value, 0) || value < 0 {
+		f.wrong(name, "%q is not %s.", f.text(name), what)
+		return 0, false
+	}
+	return value, true
+}
+
+// seconds reads a time in seconds, at most a day.
+func (f *form) seconds(name string) time.Duration {
+	value, ok := f.decimal(name, "a time in seconds: enter a number such as 3 or 0.6")
+	if !ok {
+		return 0
+	}
+	return time.Duration(math.Round(min(value, 86400) * float64(time.Second)))
+}
+
+// whole reads a whole number up to most.
+func (f *form) whole(name string, most int) int {
+	n, err := strconv.Atoi(f.text(name))
+	if err != nil || n < 0 || n > most {
+		f.wrong(name, "%q is not a whole number from 0 to %d.", f.text(name), most)
+		return 0
+	}
+	return n
+}
+
+// rows counts the rows of a list: key is a field that every row has.
+func (f *form) rows(list, key string) int {
+	n := 0
+	for n < rowsMost && f.values.Has(at(list, n, key)) {
+		n++
+	}
+	return n
+}
+
+// at names a field of a row.
+func at(list string, i int, key string) string { return fmt.Sprintf("%s[%d].%s", list, i, key) }
+
+// remove takes row i out of a list of n rows; the rows behind it move up.
+func (f *form) remove(list string, i, n int) {
+	moved := url.Values{}
+	for name, value := range f.values {
+		row, key, ok := rowOf(list, name)
+		switch {
+		case !ok || row < i:
+			moved[name] = value
+		case row > i:
+			moved[at(list, row-1, key)] = value
+		}
+	}
+	f.values = moved
+}
+
+// rowOf splits "list[3].key".
+func rowOf(list, name string) (row int, key string, ok bool) {
+	rest, ok := strings.CutPrefix(name, list+"[")
+	if !ok {
+		return 0, "", false
+	}
+	number, key, ok := strings.Cut(rest, "].")
+	row, err := strconv.Atoi(number)
+	return row, key, ok && err == nil
+}
+
+// errorAt joins what is wrong with a field; what is wrong with an element of a field that holds a list counts as the field's.
+func (f *form) errorAt(name string) string {
+	var texts []string
+	for _, e := range f.errors {
+		if e.Field == name || strings.HasPrefix(e.Field, name+"[") && !strings.Contains(strings.TrimPrefix(e.Field, name), "].") {
+			texts = append(texts, e.Text)
+		}
+	}
+	return strings.Join(texts, " ")
+}
+
+// field makes the view of a field from what was entered.
+func (f *form) field(kind, name, label, help string) templates.Field {
+	return templates.Field{Kind: kind, Name: name, Label: label, Value: f.values.Get(name), Help: help, Error: f.errorAt(name)}
+}
+
+// mono shows a field in the monospaced type: addresses, devices, paths.
+func mono(x templates.Field, placeholder string) templates.Field {
+	x.Mono, x.Placeholder = true, placeholder
+	return x
+}
+
+func unit(x templates.Field, unit string) templates.Field {
+	x.Unit = unit
+	return x
+}
+
+func choices(x templates.Field, options ...templates.Option) templates.Field {
+	x.Options = options
+	for _, o := range options {
+		if o.Value == x.Value {
+			return x
+		}
+	}
+	if x.Value != "" { // what is stored but not offered must not turn into the first choice by itself
+		x.Options = append([]templates.Option{{Value: x.Value, Label: x.Value + " (not offered)"}}, options...)
+	}
+	return x
+}
+
+func row(fields ...templates.Field) templates.Row { return templates.Row{Fields: fields} }
+
+// addrText, prefixText, secondsText and onText write values as a field shows them.
+func addrText(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
+}
+
+func prefixText(p netip.Prefix) string {
+	if !p.IsValid() {
+		return ""
+	}
+	return p.String()
+}
+
+func secondsText(d time.Duration) string { return strconv.FormatFloat(d.Seconds(), 'f', -1, 64) }
+
+func setFlag(values url.Values, name string, on bool) {
+	if on {
+		values.Set(name, "on")
+	}
+}

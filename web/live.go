@@ -1,0 +1,115 @@
+package web
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+)
+
+const (
+	liveTick     = time.Second            // ages go on although nothing changes
+	liveGap      = 200 * time.Millisecond // at most so often
+	livePing     = 15 * time.Second
+	liveWrite    = 10 * time.Second // one message
+	sessionCheck = 10 * time.Second
+	liveMost     = 64 // streams at once
+)
+
+// live is the one stream of a page: server-sent events with the fragments that changed.
+//
+//	event: hello      data: the name of this process; another one than before = load the page anew
+//	event: fragments  data: elements with ids, all of them at first, then again when they changed
+//	event: ended      the session has ended
+func (s *server) live(w http.ResponseWriter, r *http.Request) {
+	wake, leave := s.hub.subscribe()
+	defer leave()
+	if s.hub.subscribers() > liveMost {
+		http.Error(w, "too many pages are open: close some", http.StatusServiceUnavailable)
+		return
+	}
+	out := stream{w: w, control: http.NewResponseController(w)}
+	_ = out.control.SetReadDeadline(time.Time{}) // the server's limit for reading a request would end the stream; one without keeps it
+	h := w.Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("Cache-Control", "no-cache, no-transform")
+	h.Set("X-Accel-Buffering", "no")
+	if out.send("retry: 2000\nevent: hello\ndata: "+s.boot+"\n\n") != nil {
+		return
+	}
+	tick := time.NewTicker(liveTick)
+	defer tick.Stop()
+	checked, pinged := time.Now(), time.Now()
+	var sent []byte
+	for {
+		now, err := s.pages.Fragments(r.Context(), r.URL.Query())
+		if err != nil {
+			s.log.Error("a live page failed", "query", r.URL.RawQuery, "error", err)
+			return
+		}
+		switch {
+		case !bytes.Equal(now, sent):
+			sent, pinged = now, time.Now()
+			if out.send(message("fragments", now)) != nil {
+				return
+			}
+		case time.Since(pinged) > livePing:
+			pinged = time.Now()
+			if out.send(": still here\n\n") != nil {
+				return
+			}
+		}
+		if time.Since(checked) > sessionCheck {
+			checked = time.Now()
+			if !s.sessions.alive(r.Context(), r) {
+				_ = out.send("event: ended\ndata: session\n\n") // it ends either way
+				return
+			}
+		}
+		if !await(r.Context(), wake, tick.C) {
+			return
+		}
+	}
+}
+
+// await waits for a change or the next tick, and then for a moment more, so that many changes become one message.
+func await(ctx context.Context, wake <-chan struct{}, tick <-chan time.Time) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-tick:
+		return true
+	case <-wake:
+	}
+	pause(ctx, liveGap)
+	return ctx.Err() == nil
+}
+
+// message frames data as one event: each line of it has its own field.
+func message(event string, data []byte) string {
+	return "event: " + event + "\ndata: " + string(bytes.ReplaceAll(bytes.TrimSpace(data), []byte("\n"), []byte("\ndata: "))) + "\n\n"
+}
+
+// stream writes events, each with a deadline of its own: the server's limit for a whole answer does not fit an endless one.
+type stream struct {
+	w       http.ResponseWriter
+	control *http.ResponseController
+}
+
+func (s stream) send(text string) error {
+	if err := s.control.SetWriteDeadline(time.Now().Add(liveWrite)); err != nil {
+		return fmt.Errorf("set the deadline of a live page: %w", err)
+	}
+	if _, err := s.w.Write([]byte(text)); err != nil {
+		return err
+	}
+	return s.control.Flush()
+}
+
+// subscribers counts the open streams.
+func (h *hub) subscribers() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.waiting)
+}
