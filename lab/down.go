@@ -9,32 +9,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// down ends a lab, whether its daemon lives or not, and leaves nothing behind: the daemon first (with it go the namespaces without
-// processes, the bridges and the file systems of its mount namespace), then the machines, their loop devices and whatever still runs in the lab's
-// networks. Machines are killed by their first process, which ends frozen ones too. It says whether there was a lab.
+// down ends a lab, whether its daemon lives or not, and leaves nothing behind. A daemon that lives switches its machines off itself; with it go the
+// bridges, the namespaces without processes and the file systems of its mount namespace. Then whatever is left is ended from
+// outside: machines, frozen ones too, by their first process, their loop devices, and what still runs in the lab's networks. It says whether there was a lab.
 func down(l layout) (was bool, err error) {
 	r, was, err := readRecord(l)
 	if err != nil || !was {
 		return was, err
 	}
+	if err := r.Daemon.end(endLimit); err != nil {
+		return true, err
+	}
+	if r, _, err = readRecord(l); err != nil { // it may have written meanwhile
+		return true, err
+	}
 	var errs []error
-	if r.Daemon.alive() { // let it finish the write that it is in: SIGKILL between two machines would be found in lab.json all the same
-		errs = append(errs, r.Daemon.kill(killLimit))
-		if r, _, err = readRecord(l); err != nil {
-			return true, errors.Join(append(errs, err)...)
-		}
-	}
-	var loops []loopDevice
 	for _, p := range r.Nodes {
-		if p.alive() {
-			loops = append(loops, loopsOf(p.PID)...)
-			wakeParents(inode(fmt.Sprintf("/proc/%d/ns/pid", p.PID)))
-		}
+		errs = append(errs, endMachine(p))
 	}
-	for _, p := range r.Nodes {
-		errs = append(errs, p.kill(killLimit))
-	}
-	errs = append(errs, detach(loops))
 	for who, space := range r.Namespaces {
 		errs = append(errs, killIn(who, space))
 	}
@@ -42,6 +34,24 @@ func down(l layout) (was bool, err error) {
 		return true, err
 	}
 	return true, l.remove()
+}
+
+// endLimit is how long the daemon may take to switch its machines off.
+const endLimit = 20 * time.Second
+
+// endMachine is a power cut without the daemon.
+func endMachine(init Process) error {
+	if !init.alive() {
+		return nil
+	}
+	mounts, err := holdMounts(init.PID)
+	if err != nil {
+		return err
+	}
+	loops := loopsOf(init.PID)
+	wakeParents(inode(fmt.Sprintf("/proc/%d/ns/pid", init.PID)))
+	err = errors.Join(init.kill(killLimit), mounts.Close())
+	return errors.Join(err, detach(loops))
 }
 
 // killIn ends every process that is left in a network namespace of the lab: a command of `lab exec client`, for one. A namespace that is gone has

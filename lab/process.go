@@ -24,24 +24,27 @@ func thisProcess() Process { return identify(os.Getpid()) }
 
 // identify notes which process pid is now.
 func identify(pid int) Process {
-	start, _ := startTime(pid)
-	return Process{PID: pid, Start: start}
+	return Process{PID: pid, Start: startTime(pid)}
 }
 
-// alive says whether the process still runs; a zombie does not.
+// alive says whether the process still runs. A zombie does not, unless only its first thread has ended.
 func (p Process) alive() bool {
-	start, state := startTime(p.PID)
-	return p.PID > 0 && p.Start != 0 && start == p.Start && state != 'Z' && state != 'X'
+	f := statFields(p.PID)
+	if p.PID <= 0 || p.Start == 0 || len(f) < 20 || f[19] != strconv.FormatUint(p.Start, 10) {
+		return false
+	}
+	const state, threads = 0, 17 // fields 3 and 20
+	return f[state] != "Z" && f[state] != "X" || f[threads] != "0" && f[threads] != "1"
 }
 
-// startTime reads field 22 and the state of /proc/PID/stat; 0 if there is no such process.
-func startTime(pid int) (start uint64, state byte) {
+// startTime reads field 22 of /proc/PID/stat; 0 if there is no such process.
+func startTime(pid int) uint64 {
 	f := statFields(pid)
 	if len(f) < 20 {
-		return 0, 0
+		return 0
 	}
-	start, _ = strconv.ParseUint(f[19], 10, 64)
-	return start, f[0][0]
+	start, _ := strconv.ParseUint(f[19], 10, 64)
+	return start
 }
 
 // parentOf is the parent of a process; 0 if it is gone.
@@ -63,23 +66,33 @@ func statFields(pid int) []string {
 	return strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
 }
 
-// kill ends the process and waits until it is gone, at most for limit. A process that is gone already is no error.
+// kill ends the process at once and waits until it is gone, at most for limit. A process that is gone already is no error.
 func (p Process) kill(limit time.Duration) error {
-	if !p.alive() {
+	return p.signal(unix.SIGKILL, limit)
+}
+
+// end asks the process to end, and kills it if it does not within the limit.
+func (p Process) end(limit time.Duration) error {
+	if p.signal(unix.SIGTERM, limit) == nil {
 		return nil
 	}
+	return p.kill(killLimit)
+}
+
+// signal sends a signal and waits for the end.
+func (p Process) signal(signal unix.Signal, limit time.Duration) error {
 	fd, err := unix.PidfdOpen(p.PID, 0)
-	if errors.Is(err, unix.ESRCH) {
+	if p.PID <= 0 || errors.Is(err, unix.ESRCH) {
 		return nil
 	} else if err != nil {
 		return fmt.Errorf("process %d cannot be watched: %w", p.PID, err)
 	}
 	defer unix.Close(fd)
-	if !p.alive() { // the pid was used again between the two looks
+	if !p.alive() { // asked after the pidfd was opened: from here on it cannot become another process
 		return nil
 	}
-	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
-		return fmt.Errorf("process %d cannot be killed: %w", p.PID, err)
+	if err := unix.PidfdSendSignal(fd, signal, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("process %d cannot be signalled: %w", p.PID, err)
 	}
 	return waitGone(fd, p.PID, limit)
 }
