@@ -14,8 +14,11 @@ import (
 	"evenkeel/ha/heart"
 )
 
-// conflictEvery is how long an address that a stranger owns is left alone before it is asked again.
-const conflictEvery = 5 * time.Second
+const (
+	conflictEvery = 5 * time.Second  // an address that a stranger owns is left alone for so long
+	searchEvery   = 20 * time.Second // a node that stands by looks for strangers, so that a promotion need not wait for it
+	searchCounts  = time.Minute      // how long such a look counts
+)
 
 // addressState is what the loop knows of the virtual addresses. The kernel is changed under lock, so that an address cannot
 // come on after it was taken off.
@@ -32,6 +35,7 @@ type addressState struct {
 	retryAt    ha.Instant
 	conflicts  map[netip.Prefix]string // MAC of a stranger
 	askedAt    ha.Instant              // when conflicts were asked last
+	searchAt   ha.Instant              // when a node that stands by asks next
 	peerSilent bool                    // the peer was dead or sick and was not heard since
 	lost       bool                    // address.missing was noted and is not mended
 }
@@ -119,6 +123,7 @@ func (e *engine) keepAddresses(f ha.Facts, p ha.Plan) {
 		if (wasAllowed || len(e.addresses.held) > 0) && !e.addresses.dropping {
 			e.dropAddresses()
 		}
+		e.lookForStrangers(f, p)
 		return
 	}
 	if p.Role != ha.Master || e.run.running() || e.addresses.busy {
@@ -150,6 +155,36 @@ func (e *engine) announceAfterSilence(p ha.Plan) {
 		e.shells.addresses.Announce(wishes(e.settings))
 	}
 	e.addresses.peerSilent = silent || e.addresses.peerSilent && p.Verdict != ha.PeerAlive
+}
+
+// lookForStrangers asks at leisure, on a node that stands by, who else answers for the addresses. It needs the peer's hardware addresses, or the
+// peer would be taken for a stranger.
+func (e *engine) lookForStrangers(f ha.Facts, p ha.Plan) {
+	if p.Role != ha.Slave || p.Verdict != ha.PeerAlive || e.addresses.busy || f.Now < e.addresses.searchAt {
+		return
+	}
+	target, want := e.peerTarget(), wishes(e.settings)
+	for _, w := range want {
+		if target.MACs[w.Device] == "" {
+			return
+		}
+	}
+	e.addresses.busy, e.addresses.searchAt = true, f.Now.Add(searchEvery)
+	e.goRun("strangers", func(ctx context.Context) {
+		strangers := e.findConflicts(ctx, want, target)
+		e.post(func() {
+			e.addresses.busy = false
+			e.takeConflicts(strangers)
+		})
+	})
+}
+
+// recentStrangers is what a look found that still counts; nil = there was none.
+func (e *engine) recentStrangers(at ha.Instant) map[netip.Prefix]string {
+	if e.addresses.askedAt == 0 || at.Sub(e.addresses.askedAt) > searchCounts {
+		return nil
+	}
+	return e.addresses.conflicts
 }
 
 // addressesDone takes the end of a convergence.

@@ -47,6 +47,7 @@ type job struct {
 	services  placement
 	mu        sync.Mutex
 	devices   map[string]string            // volume to kernel device
+	recent    map[netip.Prefix]string      // strangers on the addresses, as looked for lately; nil = not known
 	strangers chan map[netip.Prefix]string // the one answer of searchStrangers
 }
 
@@ -126,7 +127,7 @@ type savedProcedure struct {
 
 func (e *engine) newJob(p ha.Procedure) *job {
 	j := &job{e: e, procedure: p, settings: e.settings, wishes: wishes(e.settings), peer: e.peerTarget(),
-		services: e.placement(), devices: map[string]string{}, strangers: make(chan map[netip.Prefix]string, 1)}
+		services: e.placement(), recent: e.recentStrangers(now()), devices: map[string]string{}, strangers: make(chan map[netip.Prefix]string, 1)}
 	for _, name := range e.volumeNames() {
 		j.volumes = append(j.volumes, e.volumes[name])
 	}

@@ -87,7 +87,9 @@ func (j *job) each(f func(v *volume) error) error {
 // promote makes every volume primary; one that cannot fails the step, and the others are taken back with it. The search for strangers on the
 // addresses begins beside it: it takes 200 ms that nobody has to wait for.
 func (j *job) promote(ctx context.Context) error {
-	go j.searchStrangers()
+	if j.recent == nil {
+		go j.searchStrangers()
+	}
 	return j.each(func(v *volume) error {
 		for !v.fact().Running {
 			if ctx.Err() != nil {
@@ -190,13 +192,15 @@ func together(layer []string, do func(name string) error) error {
 
 // addressesOn puts the virtual addresses on, but none that a stranger answers for.
 func (j *job) addressesOn(ctx context.Context) error {
-	var strangers map[netip.Prefix]string
-	select {
-	case strangers = <-j.strangers:
-	case <-ctx.Done():
-		return ctx.Err()
+	strangers := j.recent
+	if strangers == nil {
+		select {
+		case strangers = <-j.strangers:
+			j.e.post(func() { j.e.takeConflicts(strangers) })
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
-	j.e.post(func() { j.e.takeConflicts(strangers) })
 	if err := j.e.gate.check(j.procedure); err != nil {
 		return err
 	}
