@@ -296,7 +296,11 @@ func (t *turn) alone() {
 		return
 	}
 	why, ok := t.provenAlone()
-	if !ok {
+	switch {
+	case !ok && t.role == Blocked && t.peer.refused:
+		t.why(why) // the takeover's "no" stays the reason that is shown
+		return
+	case !ok:
 		t.settle(why)
 		return
 	}

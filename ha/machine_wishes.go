@@ -231,6 +231,22 @@ func (t *turn) leaveNow() bool {
 	return t.release == nil || t.peerIsPrimary() || t.since(t.roleSince) >= leaveWord
 }
 
+// recordLeaving notes the volumes that leave in sync without the peer's word that it serves. The note entitles this node to nothing; it tells
+// the peer (safety.md, ten more 3).
+func (t *turn) recordLeaving() {
+	for _, v := range t.f.Volumes {
+		switch {
+		case v.Connected && t.leaveNow() && v.Disk == UpToDate && !t.peerIsPrimary():
+			if t.durable.LeftInSync == nil {
+				t.durable.LeftInSync = map[string]Generation{}
+			}
+			t.durable.LeftInSync[v.Name] = v.Generation
+		case v.Connected && !t.leaving:
+			delete(t.durable.LeftInSync, v.Name)
+		}
+	}
+}
+
 // peerIsPrimary is the peer's word "primary, epoch N": it serves, and each of its volumes is Primary.
 func (t *turn) peerIsPrimary() bool {
 	if t.beat == nil || t.beat.Role != Master {
@@ -246,6 +262,7 @@ func (t *turn) peerIsPrimary() bool {
 
 // finishWish answers a wish that took time.
 func (t *turn) finishWish() {
+	t.recordLeaving()
 	if t.ask != nil && t.f.Now >= t.ask.until {
 		t.ask = nil
 	}

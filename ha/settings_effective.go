@@ -40,8 +40,9 @@ func (e Effective) Stricter(b *Beat) Effective {
 		return e
 	}
 	if b.DeadTime > e.DeadTime {
-		e.Hold += b.DeadTime - e.DeadTime
+		before := e.Promise()
 		e.DeadTime = b.DeadTime
+		e.Hold += e.Promise() - before
 	}
 	if b.Mode == Evidence {
 		e.Mode = Evidence
