@@ -1,6 +1,7 @@
 package export
 
 import (
+	"crypto/rand"
 	"fmt"
 	"log/slog"
 	"os"
@@ -24,15 +25,18 @@ type KernelOptions struct {
 
 // Kernel is a block device of the kernel whose blocks are a Device.
 //
-//	/dev/loopN  -->  RunDir/NAME.fuse.PID/disk  -->  this process  -->  Device
+//	/dev/loopN  -->  RunDir/NAME.fuse.RANDOM/disk  -->  this process  -->  Device
 type Kernel struct {
 	path   string
-	fd     int
 	dir    string
 	server *fuse.Server
+	closed chan struct{}
 	once   sync.Once
 	log    *slog.Logger
 }
+
+// armEvery is how often an open device is looked at until somebody mounted it.
+const armEvery = 100 * time.Millisecond
 
 // closeDeadline bounds each wait of Close.
 const closeDeadline = 3 * time.Second
@@ -43,7 +47,8 @@ func OpenKernel(o KernelOptions) (*Kernel, error) {
 		return nil, fmt.Errorf("export %q is not known: enter auto or fuse", o.Kind)
 	}
 	CleanLeftovers(o.RunDir, o.Name)
-	dir := filepath.Join(o.RunDir, fmt.Sprintf("%s.fuse.%d", o.Name, os.Getpid()))
+	// The name is unique on the machine: several nodes may share a kernel, and the kernel shows a loop device's file by name only.
+	dir := filepath.Join(o.RunDir, o.Name+".fuse."+rand.Text()[:12])
 	if err := makeMountPoint(dir); err != nil {
 		return nil, err
 	}
@@ -52,13 +57,27 @@ func OpenKernel(o KernelOptions) (*Kernel, error) {
 		_ = os.Remove(dir)
 		return nil, err
 	}
-	k := &Kernel{dir: dir, server: server, log: o.Log}
-	k.path, k.fd, err = attachLoop(filepath.Join(dir, fuseFileName))
+	k := &Kernel{dir: dir, server: server, closed: make(chan struct{}), log: o.Log}
+	k.path, err = attachLoop(filepath.Join(dir, fuseFileName))
 	if err != nil {
 		k.unmount()
 		return nil, err
 	}
+	go k.arm()
 	return k, nil
+}
+
+// arm ends when the device will clear itself, or is closed.
+func (k *Kernel) arm() {
+	tick := time.NewTicker(armEvery)
+	defer tick.Stop()
+	for !clearsItself(k.path) {
+		select {
+		case <-k.closed:
+			return
+		case <-tick.C:
+		}
+	}
 }
 
 // Path is the device's path.
@@ -74,7 +93,8 @@ func (k *Kernel) Close(lazy bool) error {
 		return fmt.Errorf("cannot close %s: %w", k.path, ErrBusy)
 	}
 	k.once.Do(func() {
-		detachLoop(k.fd)
+		close(k.closed)
+		detachLoop(k.path)
 		if !lazy && !waitFree(k.path, closeDeadline) {
 			k.log.Warn("the loop device still holds its file", "device", k.path)
 		}
@@ -93,8 +113,8 @@ func (k *Kernel) unmount() {
 	}
 }
 
-// CleanLeftovers detaches the FUSE mounts of processes of this volume that were killed. Their loop devices clear themselves
-// when their last user is gone.
+// CleanLeftovers takes away what processes of this volume that were killed left: their loop devices (one that is still mounted clears itself at its
+// last close) and their dead FUSE mounts.
 func CleanLeftovers(runDir, name string) {
 	entries, _ := os.ReadDir(runDir)
 	for _, e := range entries {
@@ -102,6 +122,9 @@ func CleanLeftovers(runDir, name string) {
 			continue
 		}
 		dir := filepath.Join(runDir, e.Name())
+		if path := loopOf(filepath.Join(dir, fuseFileName)); path != "" {
+			detachLoop(path)
+		}
 		_ = unix.Unmount(dir, unix.MNT_DETACH)
 		_ = os.Remove(dir)
 	}
