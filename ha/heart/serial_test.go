@@ -94,8 +94,7 @@ func TestAMissingPortIsNamedAndTheNodeLives(t *testing.T) {
 }
 
 // A heart that was killed beats again at once with the words it had, above its old numbers, and knows that the peer was heard.
-func TestARestartedHeartGoesOn(t *testing.T) {
-	t.Parallel()
+func TestARestartedHeartGoesOn(t *testing.T) { // alone, for it measures a time
 	_, a, b := serialPair(t, 115200, 200*time.Millisecond)
 	a.say.Role, a.say.Epoch = ha.Master, ha.Epoch{Counter: 3, Node: "a"}
 	a.say.Volumes = []ha.VolumeSaying{{Name: "data", Promise: 4 * time.Second}}
