@@ -5,7 +5,7 @@ import "fmt"
 // The conditions that the decision declares, one constructor each: code, severity, side, text, remedy. The shells' own (service.failed,
 // address.missing, ...) come in as Facts.Observed and use the same constructors where one stands here.
 
-// LinkQuiet: nothing fresh comes in over a link.
+// LinkQuietCondition: nothing fresh comes in over a link.
 func LinkQuietCondition(link string) Condition {
 	return Condition{"link.quiet", Warning, "pair", "Heartbeat link " + link + " is quiet: nothing fresh is heard over it.",
 		"Check the cable, the device and the other node's device of that name.", link}
@@ -47,7 +47,7 @@ func EngineSilentCondition(seconds int) Condition {
 		"Look at its log; restart Evenkeel there.", ""}
 }
 
-// Replication conditions, by volume.
+// volumeCondition makes a condition of one volume.
 func volumeCondition(code string, s Severity, name, text, remedy string) Condition {
 	return Condition{code, s, "local", "Volume " + name + " " + text, remedy, name}
 }
@@ -79,7 +79,7 @@ func AddressMissingCondition(address string) Condition {
 	return Condition{"address.missing", Warning, "local", "The virtual address " + address + " is not on its device.", "Check the device; Evenkeel puts it back by itself.", address}
 }
 
-// ArmedOffCondition, StandbyOnCondition and HeartCondition: a person's wishes, and a heart without its class.
+// ArmedOffCondition: nothing moves by itself.
 func ArmedOffCondition() Condition {
 	return Condition{"armed.off", Warning, "pair", "The pair is disarmed: it observes and moves nothing by itself.", "Arm it when the work is done: `evenkeel arm`.", ""}
 }
@@ -94,7 +94,7 @@ func HeartNotRealtimeCondition() Condition {
 	return Condition{"heart.not_realtime", Warning, "local", "The heart process has no real-time class; under load its beats may be late.", "Run it as root, or allow SCHED_RR.", ""}
 }
 
-// ActiveSplitBrainCondition: the copies of a volume have diverged.
+// SplitBrainCondition: the copies of a volume have diverged.
 func SplitBrainCondition(name string) Condition {
 	return Condition{"split_brain", Critical, "pair", "Volume " + name + ": both copies were written without each other. Neither is touched, and no automatic move happens.",
 		"Compare both sides under Tools and choose: `volume resolve " + name + " --discard NODE --confirm NODE`.", name}
@@ -154,7 +154,7 @@ func (t *turn) linkConditions(add func(Condition)) {
 		switch {
 		case l.Problem != "":
 			add(LinkProblemCondition(l.Name, l.Problem))
-		case l.HeardByPeer != nil && !*l.HeardByPeer && l.State != LinkNeverHeard && t.since(l.HeardAt) < t.d:
+		case l.HeardByPeer != nil && !*l.HeardByPeer && l.State != LinkNeverHeard && t.heardLately(l):
 			add(LinkOneWayCondition(l.Name))
 		case l.State == LinkQuiet:
 			add(LinkQuietCondition(l.Name))
@@ -170,6 +170,15 @@ func (t *turn) linkConditions(add func(Condition)) {
 	if up == 1 && heard > 1 {
 		add(LinkSingleCondition(last))
 	}
+}
+
+// heardLately says whether a link was heard within two and a half of its intervals: longer ago, it is quiet and not one-way.
+func (t *turn) heardLately(l LinkFact) bool {
+	limit := t.d / 2
+	if l.Interval > 0 {
+		limit = min(limit, l.Interval*5/2)
+	}
+	return t.since(l.HeardAt) <= limit
 }
 
 func (t *turn) peerConditions(add func(Condition)) {

@@ -138,8 +138,7 @@ func (t *turn) answer(r Request) (wish *Request, answer *Answer) {
 		}
 		return &r, nil
 	}
-	a.Result = AnsweredNoVolume
-	return nil, &a
+	return nil, nil // no such volume here: the engine stores the vow before it says so
 }
 
 // aheadOf says whether a peer that does not serve asks for a copy to be outdated that the comparison calls the newer one.
