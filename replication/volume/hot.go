@@ -49,8 +49,10 @@ func (l *loop) activate() {
 	images := l.evictedPages(t.Evicted)
 	l.activating = true
 	area, disk := l.area, l.disk
+	l.pagesDone.Add(1)
 	l.jobs <- func() {
 		err := logActivation(area, disk, t, images)
+		l.pagesDone.Done()
 		l.box.post(call(func(l *loop) { l.activated(t, err) }))
 	}
 }

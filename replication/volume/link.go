@@ -2,6 +2,7 @@ package volume
 
 import (
 	"bufio"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -69,11 +70,19 @@ func (l *link) run(box *mailbox) {
 
 // close ends all four goroutines; it may be called many times.
 func (l *link) close() {
-	l.dataConn.Close()
-	l.ackConn.Close()
+	hangUp(l.dataConn)
+	hangUp(l.ackConn)
 	l.data.shut()
 	l.ack.shut()
 	l.in.shut()
+}
+
+// hangUp ends a connection without TLS's farewell, which would wait for a peer that does not read.
+func hangUp(c net.Conn) {
+	if t, ok := c.(*tls.Conn); ok {
+		c = t.NetConn()
+	}
+	c.Close()
 }
 
 // message is one message of the data connection. buf is a pooled buffer; who handles it gives it back.
@@ -291,5 +300,5 @@ func (o *outbox) finish(d time.Duration) {
 	o.last = true
 	o.mu.Unlock()
 	o.rouse()
-	time.AfterFunc(d, func() { o.conn.Close() })
+	time.AfterFunc(d, func() { hangUp(o.conn) })
 }

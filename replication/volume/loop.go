@@ -45,17 +45,18 @@ type loop struct {
 	jobs   chan func()
 	tasks  sync.WaitGroup // goroutines that run beside the loop
 
-	inFlight *budget
-	size     atomic.Uint64
-	serving  atomic.Bool  // requests of frontends are taken: primary, disk attached, not revoked
-	wanting  atomic.Bool  // wants to be connected
-	turned   atomic.Int64 // Unix ns of the loop's newest turn
-	mounted  atomic.Bool  // a kernel device exists: NBD clients may only read
-	status   atomic.Pointer[control.Status]
-	hello    atomic.Pointer[wire.Hello]
-	news     *news
-	meeting  *meeting
-	meetCtx  context.Context // of the meeting's owner
+	inFlight, readFlight *budget
+
+	size    atomic.Uint64
+	serving atomic.Bool  // requests of frontends are taken: primary, disk attached, not revoked
+	wanting atomic.Bool  // wants to be connected
+	turned  atomic.Int64 // Unix ns of the loop's newest turn
+	mounted atomic.Bool  // a kernel device exists: NBD clients may only read
+	status  atomic.Pointer[control.Status]
+	hello   atomic.Pointer[wire.Hello]
+	news    *news
+	meeting *meeting
+	meetCtx context.Context // of the meeting's owner
 
 	// The loop's own.
 	now   time.Time
@@ -77,6 +78,7 @@ type loop struct {
 	holding time.Time
 
 	activating  bool
+	pagesDone   sync.WaitGroup // page images that a worker writes
 	unflushed   []flushSpan
 	round       *flushRound
 	flushNext   []*op
@@ -93,12 +95,12 @@ type loop struct {
 	discardPeer   bool // a person's word: the peer's history goes
 	verdict       replication.Verdict
 
-	aliveAt, ackAt, lostAt, markedAt, pagesAt time.Time
-	markedWrites                              uint64
-	lostReason                                string
-	problemCode, problemText                  string
-	quiet                                     []func() // wait until nothing is in flight
-	stopMeeting                               context.CancelFunc
+	aliveAt, ackAt, lostAt, markedAt, pagesAt, ticked time.Time
+	markedWrites                                      uint64
+	lostReason                                        string
+	problemCode, problemText                          string
+	quiet                                             []func() // wait until nothing is in flight
+	stopMeeting                                       context.CancelFunc
 
 	server   *nbdServer
 	kernel   *export.Kernel
@@ -133,6 +135,7 @@ func (l *loop) run(ctx context.Context) {
 
 // tick does what only time brings about.
 func (l *loop) tick() {
+	l.forgiveLateness()
 	if l.state.Role() == replication.Primary && l.now.Sub(l.aliveAt) > engineSilence {
 		l.log.Error("the engine is silent: this volume revokes itself", "for", l.now.Sub(l.aliveAt))
 		l.revoke("engine_silent")
@@ -148,6 +151,15 @@ func (l *loop) tick() {
 		l.writePagesLazily()
 	}
 	l.changed()
+}
+
+// forgiveLateness: while the loop itself stood still (a starved or frozen machine) it could not have heard the peer.
+func (l *loop) forgiveLateness() {
+	late := l.now.Sub(l.ticked) - tickEvery
+	if s := l.session; s != nil && !l.ticked.IsZero() && late > tickEvery {
+		s.heard = s.heard.Add(late)
+	}
+	l.ticked = l.now
 }
 
 // watchSession pings and notices a stalled peer.
@@ -294,9 +306,9 @@ func (l *loop) resize(size uint64) {
 
 // noteHolding remembers since when something is held, and tells.
 func (l *loop) noteHolding() {
-	holding := len(l.held) > 0
+	holding := !l.mirrors() && len(l.held) > 0
 	for o := range l.writing {
-		if holding {
+		if holding || l.mirrors() {
 			break
 		}
 		holding = o.lost && !o.localDue && !o.remoteDue
@@ -338,8 +350,10 @@ func (l *loop) writePagesLazily() {
 	}
 	area := l.area
 	l.activating = true // in order with the pages of a transaction
+	l.pagesDone.Add(1)
 	l.jobs <- func() {
 		err := area.WritePages(images, false)
+		l.pagesDone.Done()
 		l.box.post(call(func(l *loop) {
 			l.activating = false
 			if err != nil {
@@ -351,6 +365,12 @@ func (l *loop) writePagesLazily() {
 	}
 }
 
+// writeBitmap makes the bitmap durable, in the loop. Older images of pages that a worker still writes go first.
+func (l *loop) writeBitmap() error {
+	l.pagesDone.Wait()
+	return l.area.WriteBitmap(l.bits)
+}
+
 // shutDown closes in order what an orderly end of the process allows; a primary stays one in its metadata.
 func (l *loop) shutDown() {
 	l.now = time.Now()
@@ -358,7 +378,7 @@ func (l *loop) shutDown() {
 	l.endSession(wire.Refuse{Code: "stopping", Text: "the volume process of node " + l.config.Node + " stops", Again: true})
 	l.failWaiting()
 	if l.area != nil {
-		if err := l.area.WriteBitmap(l.bits); err != nil {
+		if err := l.writeBitmap(); err != nil {
 			l.log.Error("the bitmap was not written at the end", "why", err)
 		}
 	}

@@ -46,9 +46,9 @@ func (v *loop) Submit(r *export.Request) {
 		r.Done(errIO)
 		return
 	}
-	weight := requestWeight(r)
-	if !v.inFlight.take(weight) {
-		v.inFlight.give(weight)
+	flight, weight := v.flight(r)
+	if !flight.take(weight) {
+		flight.give(weight)
 		r.Done(errIO)
 		return
 	}
@@ -56,11 +56,12 @@ func (v *loop) Submit(r *export.Request) {
 	v.box.post((*submitted)(o))
 }
 
-func requestWeight(r *export.Request) int {
-	if r.Data != nil {
-		return len(r.Data) + 512
+// flight is the budget that a request takes from, and how much. Reads have their own, so that they go on while writes are held.
+func (v *loop) flight(r *export.Request) (*budget, int) {
+	if r.Op == export.Read {
+		return v.readFlight, len(r.Data) + 512
 	}
-	return 512
+	return v.inFlight, len(r.Data) + 512
 }
 
 type (
@@ -146,7 +147,7 @@ func (l *loop) startWrite(o *op) {
 	o.err, o.lost, o.mirrored = nil, false, false
 	if mirror {
 		l.sendWrite(o)
-	} else {
+	} else if !l.state.NeverHadPeer() { // the first peer gets everything anyway
 		l.bits.Set(o.off, o.end-o.off)
 	}
 	o.localDue = true
@@ -212,7 +213,7 @@ func opName(k export.Op) string {
 
 // settle completes a piece once disk and peer did; a lost one waits for permission, reconnection or the end of the role.
 func (l *loop) settle(o *op) {
-	if o.localDue || o.remoteDue {
+	if _, under := l.writing[o]; !under || o.localDue || o.remoteDue {
 		return
 	}
 	if o.err == nil && !l.serving.Load() {
@@ -285,9 +286,9 @@ func (l *loop) finish(o *op, err error) {
 	if err != nil && !errors.Is(err, errIO) {
 		err = errIO
 	}
-	weight := requestWeight(o.req)
+	flight, weight := l.flight(o.req)
 	o.req.Done(err)
-	l.inFlight.give(weight)
+	flight.give(weight)
 }
 
 // hold keeps a request until the volume is permitted, connected, or loses its role.

@@ -313,7 +313,7 @@ func (l *loop) syncFinished(s *session, f wire.Finished) error {
 	if err != nil {
 		return err
 	}
-	if err := l.area.WriteBitmap(l.bits); err != nil {
+	if err := l.writeBitmap(); err != nil {
 		l.diskFailed(err)
 		return nil
 	}
@@ -339,7 +339,7 @@ func (l *loop) syncDone(s *session) {
 	s.peerState.Disk = uint8(replication.UpToDate)
 	err := l.save(l.state.FinishSyncSource())
 	if err == nil {
-		err = l.area.WriteBitmap(l.bits)
+		err = l.writeBitmap()
 	}
 	if err != nil {
 		l.diskFailed(err)

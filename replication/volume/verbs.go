@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"evenkeel/replication"
+	"evenkeel/replication/activity"
 	"evenkeel/replication/control"
 	"evenkeel/replication/wire"
 )
@@ -80,10 +81,13 @@ func (l *loop) flushLast(done func(error)) {
 		l.box.post(call(func(l *loop) {
 			if err == nil {
 				l.serving.Store(false)
-				err = l.area.WriteBitmap(l.bits)
+				err = l.writeBitmap()
 			}
 			if err == nil {
 				err = l.save(l.state.Demote())
+			}
+			if err == nil {
+				err = l.coolDown()
 			}
 			if err == nil {
 				l.log.Info("Primary -> Secondary", "reason", "demoted")
@@ -93,9 +97,20 @@ func (l *loop) flushLast(done func(error)) {
 			done(err)
 		}))
 	})}
-	l.inFlight.take(requestWeight(o.req))
+	flight, weight := l.flight(o.req)
+	flight.take(weight)
 	o.began = l.now
 	o.start(l)
+}
+
+// coolDown forgets the hot extents after an orderly end of the role: both copies are flushed and equal there, so a later start of the
+// process has nothing to compare.
+func (l *loop) coolDown() error {
+	if l.round != nil || len(l.unflushed) > 0 || l.activating {
+		return nil
+	}
+	l.hot = activity.New(activity.Slots)
+	return l.area.ClearLog()
 }
 
 // revoke ends the role at once: what is held and what comes gets an I/O error.
@@ -304,7 +319,7 @@ func (l *loop) detach(force bool) error {
 		return refused("primary", "volume %s is primary: demote it, or detach it by force, which ends its role with I/O errors", l.config.Name)
 	}
 	l.closeKernelThen(true, func(error) {}) // lazy: it always ends
-	if err := l.area.WriteBitmap(l.bits); err != nil && !force {
+	if err := l.writeBitmap(); err != nil && !force {
 		return fmt.Errorf("the bitmap cannot be written before detaching: %w", err)
 	}
 	l.diskFailed(errors.New("detached by an administrator"))

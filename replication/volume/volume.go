@@ -99,7 +99,7 @@ func newLoop(o Options) (*loop, error) {
 	}
 	l := &loop{
 		config: c, log: o.Log.With("volume", c.Name), box: newMailbox(), jobs: make(chan func(), 4096),
-		inFlight: newBudget(inFlightMax), news: newNews(), now: time.Now(), boot: bootName(),
+		inFlight: newBudget(inFlightMax), readFlight: newBudget(inFlightMax), news: newNews(), now: time.Now(), boot: bootName(),
 		bits: dirty.New(0), hot: activity.New(activity.Slots),
 		writing: map[*op]struct{}{}, reading: map[*op]struct{}{}, remote: map[uint64]*op{},
 	}
@@ -214,6 +214,7 @@ func (l *loop) meet() {
 // close ends what runs beside the loop, in the order in which they need each other.
 func (l *loop) close() {
 	l.inFlight.shut()
+	l.readFlight.shut()
 	if l.stopMeeting != nil {
 		l.stopMeeting()
 	}
@@ -237,11 +238,11 @@ func (l *loop) finishOff(d time.Duration) {
 	}()
 	deadline := time.NewTimer(d)
 	defer deadline.Stop()
-	for done := false; !done; {
+	for tasks := idle; tasks != nil || !l.idle() || l.incomingCount > 0 || l.activating; {
 		select {
 		case <-l.box.wake:
-		case <-idle:
-			done = true
+		case <-tasks:
+			tasks = nil
 		case <-deadline.C:
 			return // a stuck disk or kernel device; the process ends anyway
 		}
@@ -249,9 +250,7 @@ func (l *loop) finishOff(d time.Duration) {
 			e.happen(l)
 		}
 	}
-	if l.idle() && l.incomingCount == 0 && !l.activating {
-		close(l.jobs)
-	}
+	close(l.jobs)
 }
 
 // newID is a random name of a generation.
