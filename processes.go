@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net"
@@ -20,6 +21,7 @@ import (
 	"evenkeel/ha/heart"
 	"evenkeel/ha/peer"
 	"evenkeel/ha/supervise"
+	volumecontrol "evenkeel/replication/control"
 	"evenkeel/replication/volume"
 	"evenkeel/store"
 	"evenkeel/web"
@@ -285,4 +287,17 @@ func (s *settings) Close() error {
 		return nil
 	}
 	return s.db.Close()
+}
+
+// readVolumeConfig reads what the engine wrote for one volume process.
+func readVolumeConfig(runDir, name string) (c volumecontrol.Config, err error) {
+	path := filepath.Join(runDir, "volumes", name+".json")
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return c, fmt.Errorf("cannot read what volume %q is made of: %w", name, err)
+	}
+	if err := json.Unmarshal(b, &c); err != nil {
+		return c, fmt.Errorf("cannot read %s: %w", path, err)
+	}
+	return c, nil
 }

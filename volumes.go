@@ -144,7 +144,7 @@ func (h *volumeHandle) Follow(ctx context.Context, each func(engine.VolumeState)
 func volumeState(s control.Status) engine.VolumeState {
 	f := ha.VolumeFact{
 		Name: s.Name, Running: true, Role: ha.VolumeRole(s.Role), Disk: ha.Disk(s.Disk), PeerDisk: ha.Disk(s.PeerDisk), Connection: s.Connection,
-		Connected: s.Mirrors, PeerRole: ha.VolumeRole(s.PeerRole), OutOfSync: s.OutOfSyncBytes, Generation: ha.Generation(s.Generation),
+		Connected: s.Mirrors, PeerRole: ha.VolumeRole(s.PeerRole), OutOfSync: s.OutOfSyncBytes, Generation: generationOf(s.Generation),
 		Session: s.Session, NeverHadPeer: s.NeverHadPeer, Permission: s.Permission, Holding: s.Holding, Licence: s.Licence,
 		LastPrimary: s.LastPrimary, PeerRecord: s.PeerRecord, SplitBrain: s.SplitBrain, Epoch: ha.Epoch{Counter: s.Epoch.Counter, Node: ha.NodeID(s.Epoch.Node)},
 		Device: s.Device, Loner: s.Loner,
@@ -263,3 +263,11 @@ func (h *volumeHandle) CloseDevice(ctx context.Context, lazy bool) error {
 }
 
 func (h *volumeHandle) Alive(ctx context.Context) error { return h.client.Alive(ctx) }
+
+// generationOf leaves a generation that has no name yet empty: the volume shows it as zeroes.
+func generationOf(hex string) ha.Generation {
+	if strings.Trim(hex, "0") == "" {
+		return ""
+	}
+	return ha.Generation(hex)
+}
