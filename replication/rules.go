@@ -18,6 +18,7 @@ import "strings"
 //	equal_bits     [41] same generation, bits set or a primary crashed                 bitmap by checksum
 //	resume      [50,70] one's bitmap counts from the other's data set                  bitmap
 //	missed_start[51,71] one's bitmap counts from the half-way set of the other         bitmap
+//	target_began        one already bears the half-way name that the other did not store bitmap if it counts from there, else full by checksum
 //	older       [60,80] one's data set is in the other's history                       full by checksum
 //	split_brain    [90] both left the same data set                                    diverged (given up: bitmap)
 //	split_brain_old[100] both left some common data set                                diverged (given up: full by checksum)
@@ -88,7 +89,26 @@ var rows = []row{
 	{"missed_start", false, false, func(x, y Snapshot) bool {
 		return !x.BitmapOf.ID.IsZero() && x.BitmapOf.ID == SyncID(x.Current.ID, y.Current.ID)
 	}},
+	{"target_began", false, false, func(x, y Snapshot) bool {
+		return y.Flags.Has(SyncingTarget) && same(x.BitmapOf, y.History[0]) && y.Current.ID == SyncID(x.Current.ID, x.BitmapOf.ID)
+	}},
+	{"target_began", true, true, halfWay},
 	{"older", true, true, func(x, y Snapshot) bool { return inHistory(y.Current, x) }},
+}
+
+// halfWay says whether y began a resync from a data set that x has or had.
+func halfWay(x, y Snapshot) bool {
+	if !y.Flags.Has(SyncingTarget) {
+		return false
+	}
+	for _, from := range append([]GenerationEntry{x.Current, x.BitmapOf}, x.History[:]...) {
+		for _, old := range []GenerationID{{}, y.History[0].ID, from.ID} {
+			if !from.ID.IsZero() && y.Current.ID == SyncID(from.ID, old) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func same(a, b GenerationEntry) bool { return !a.ID.IsZero() && a.ID == b.ID }
@@ -268,6 +288,7 @@ var reasons = map[string]string{
 	"equal_bits":        "both sides hold the same data set, blocks that were in flight are compared",
 	"resume":            "{source} wrote without {target} and knows which blocks",
 	"missed_start":      "the last resync from {source} to {target} did not begin",
+	"target_began":      "the last resync from {source} to {target} had hardly begun",
 	"older":             "the data of {target} are older than the bitmap of {source} reaches",
 	"split_brain":       "both sides wrote without each other",
 	"split_brain_old":   "both sides wrote without each other, long ago",

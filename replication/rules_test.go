@@ -40,6 +40,13 @@ func promoted(n uint64) func(*Snapshot) {
 	return func(s *Snapshot) { s.Promoted = Epoch{Counter: n, Node: s.Node} }
 }
 
+// begun is side b after it stored the start of a resync from source, holding old.
+func begun(source, old byte, more ...func(*Snapshot)) Snapshot {
+	s := side("b", 0, 0, append(more, flags(SyncingTarget), state(Inconsistent))...)
+	s.Current = GenerationEntry{ID: SyncID(gen(source).ID, gen(old).ID)}
+	return s
+}
+
 // TestTable is the handshake's table row by row; DRBD's numbers in brackets, the T9 scenarios (research/replication.md 3) and the sequences of
 // safety.md where one is the reason.
 func TestTable(t *testing.T) {
@@ -71,6 +78,8 @@ func TestTable(t *testing.T) {
 		{"[70] wrote without the other", side("a", 'G', 'F', bits(5)), side("b", 'F', 0), "resume", Source, false, false},
 		{"[50] S42 the other wrote", side("a", 'F', 0, bits(1)), side("b", 'G', 'F', primary), "resume", Target, false, false},
 		{"[51] the start was not seen", side("a", 'G', 0, half), side("b", 'F', 0), "missed_start", Source, false, false},
+		{"only the target stored the start, of a bitmap", side("a", 'G', 'F', bits(2)), begun('G', 'F', past('F')), "target_began", Source, false, false},
+		{"only the target stored the start, of everything", side("a", 'G', 0), begun('G', 0), "target_began", Source, true, true},
 		{"[80] older than the bitmap", side("a", 'H', 'G', past('F')), side("b", 'F', 0), "older", Source, true, true},
 		{"[90] S36 split-brain", side("a", 'H', 'F'), side("b", 'G', 'F'), "split_brain", Diverged, false, false},
 		{"[90] given up", side("a", 'H', 'F'), side("b", 'G', 'F', flags(Discard)), "split_brain", Source, false, true},

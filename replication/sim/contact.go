@@ -7,8 +7,8 @@ import (
 	"evenkeel/replication"
 )
 
-// contact is a handshake, up to the start of a resync or to the agreement. cutAfter stops it half-way: "source" after the source stored the
-// start, "forget" after both ended their records.
+// contact is a handshake, up to the start of a resync or to the agreement. cutAfter stops it half-way: "source" or "target" after only that
+// side stored the start, "forget" after both ended their records.
 func (w *World) contact(cutAfter string) error {
 	a, b := &w.n[0], &w.n[1]
 	if w.linked || !a.up || !b.up {
@@ -45,7 +45,7 @@ func (w *World) connect() {
 }
 
 func (w *World) agree(cutAfter string) error {
-	if cutAfter == "source" {
+	if cutAfter == "source" || cutAfter == "target" {
 		return errIllegal
 	}
 	if err := w.equal("a verdict without a sync"); err != nil {
@@ -96,14 +96,19 @@ func (w *World) begin(i int, v replication.Verdict, cutAfter string) error {
 		return err
 	}
 	ss, ts := w.snapshot(i), w.snapshot(1-i)
-	s.bits = todo // the union, written before the state
-	s.state = s.state.StartSyncSource(ts, v.Full)
-	if cutAfter == "source" {
+	if cutAfter != "target" {
+		s.bits = todo // the union, written before the state
+		s.state = s.state.StartSyncSource(ts, v.Full)
+	}
+	if cutAfter != "source" {
+		t.bits = todo
+		t.state = t.state.StartSyncTarget(ss, v.Full)
+		t.hot = [Blocks]bool{}
+	}
+	if cutAfter != "" {
 		return nil
 	}
-	t.bits = todo
-	t.state = t.state.StartSyncTarget(ss, v.Full)
-	t.stale, t.hot = false, [Blocks]bool{}
+	t.stale = false // its mark counts again from the connect on
 	w.source, w.todo = i, todo
 	w.notePrimary()
 	w.connect()

@@ -40,7 +40,7 @@ func makeEvents() []Event {
 	for b := range Blocks {
 		add(fmt.Sprintf("sync %d", b), func(w *World) error { return w.syncBlock(b) })
 	}
-	for _, cut := range []string{"", "source", "forget"} {
+	for _, cut := range []string{"", "source", "target", "forget"} {
 		add("contact "+cut, func(w *World) error { return w.contact(cut) })
 	}
 	for _, cut := range []string{"", "prepare", "target"} {
