@@ -81,6 +81,8 @@ type SerialStatus struct {
 	CutTo []string `json:"cut_to"` // nodes that hear nothing
 	Noise float64  `json:"noise_percent"`
 	Baud  int      `json:"baud"`
+	// Dropped counts the bytes that vanished in cuts, pauses and ports without power.
+	Dropped uint64 `json:"dropped_bytes"`
 }
 
 // status gathers the state of the lab.
@@ -101,7 +103,7 @@ func (d *daemon) status() Status {
 		s.Cables = append(s.Cables, CableStatus{id.String(), *d.faults.cables[id]})
 	}
 	f := d.serial.state()
-	s.Serial = SerialStatus{CutTo: []string{}, Noise: f.Noise, Baud: f.Baud}
+	s.Serial = SerialStatus{CutTo: []string{}, Noise: f.Noise, Baud: f.Baud, Dropped: f.dropped}
 	for _, n := range nodes {
 		if f.CutTo[n] {
 			s.Serial.CutTo = append(s.Serial.CutTo, n)

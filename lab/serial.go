@@ -20,6 +20,8 @@ type serialFaults struct {
 	// paused counts the frozen machines at its ends: then nothing moves. off are the ends whose machine has no power.
 	paused int
 	off    map[string]bool
+	// dropped counts the bytes that vanished in cuts, pauses and ports without power.
+	dropped uint64
 }
 
 // deaf says whether what goes to a node vanishes.
@@ -117,6 +119,7 @@ func (l *serialLine) relay(from, to string) {
 		free = free.Add(lineTime(n, f.Baud))
 		time.Sleep(time.Until(free))
 		if f = l.state(); f.deaf(to) {
+			l.set(func(f *serialFaults) { f.dropped += uint64(n) })
 			continue
 		}
 		disturb(buf[:n], f.Noise)

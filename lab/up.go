@@ -17,10 +17,17 @@ import (
 // upLimit is how long the daemon may take until both machines are on.
 const upLimit = 60 * time.Second
 
+// maxDir is how long the name of the lab's folder may be: the kernel takes 107 bytes for the name of a socket, and volume-NAME.sock with a NAME
+// of 16 bytes stands in a/run below it.
+const maxDir = 75
+
 // up starts a lab: the leftovers of one that crashed are cleaned away, the daemon starts in a session and mount namespace of its own.
 func up(l layout, o Options) error {
 	if os.Geteuid() != 0 {
 		return errors.New("the lab needs root, for its namespaces: run it with sudo")
+	}
+	if len(l.dir) > maxDir {
+		return usage("the folder's name %s is longer than %d bytes, too long for the sockets in it: choose another --dir", l.dir, maxDir)
 	}
 	r, made, err := readRecord(l)
 	if err != nil {

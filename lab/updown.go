@@ -102,6 +102,7 @@ func bringUp(c *cobra.Command, o Options, detached bool) error {
 	}
 	if detached && !o.Bare {
 		if err := awaitServing(ctx, l, o, began.Add(readyLimit)); err != nil {
+			printLogs(out, l)
 			return err
 		}
 		fmt.Fprintf(out, "the pair is in sync and serving, %.1f s after it was switched on\n", time.Since(began).Seconds())
@@ -180,8 +181,8 @@ func awaitServing(ctx context.Context, l layout, o Options, end time.Time) error
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("the pair does not serve after %s: %s; it is left running: see `evenkeel lab status`, %s, and end it with `evenkeel lab down`%s",
-				readyLimit, missing, l.node("{a,b}", "log"), lastComplaints(l))
+			return fmt.Errorf("the pair does not serve after %s: %s; it is left running: see `evenkeel lab status` and %s, and end it with `evenkeel lab down`",
+				readyLimit, missing, l.node("{a,b}", "log"))
 		case <-tick.C:
 		}
 	}
@@ -243,15 +244,12 @@ func deref(s *string) string {
 	return " (" + *s + ")"
 }
 
-// lastComplaints are the last lines of the nodes' logs.
-func lastComplaints(l layout) string {
-	const tail = 600
-	var b strings.Builder
+// printLogs prints the ends of the nodes' logs.
+func printLogs(out io.Writer, l layout) {
+	const tail = 2000
 	for _, n := range nodes {
-		log, err := os.ReadFile(l.node(n, "log"))
-		if err == nil && len(log) > 0 {
-			fmt.Fprintf(&b, "\n--- last of node %s's log:\n%s", n, log[max(0, len(log)-tail):])
+		if log, err := os.ReadFile(l.node(n, "log")); err == nil && len(log) > 0 {
+			fmt.Fprintf(out, "--- last of node %s's log:\n%s", n, log[max(0, len(log)-tail):])
 		}
 	}
-	return b.String()
 }

@@ -1,0 +1,187 @@
+package lab_test
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// leftovers are what a lab in dir has left on this machine: processes that name it or live in its namespaces, mounts, loop devices, files.
+func leftovers(dir string, spaces []string) []string {
+	var left []string
+	for _, pid := range processes() {
+		command, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		space, _ := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", pid))
+		own := strings.Contains(string(command), dir)
+		for _, s := range spaces {
+			own = own || space == s
+		}
+		if own && pid != os.Getpid() {
+			left = append(left, fmt.Sprintf("process %d %q in %s", pid, command, space))
+		}
+	}
+	mounts, _ := os.ReadFile("/proc/self/mountinfo")
+	if strings.Contains(string(mounts), dir) {
+		left = append(left, "a mount")
+	}
+	files, _ := filepath.Glob("/sys/block/loop*/loop/backing_file")
+	for _, f := range files {
+		if b, _ := os.ReadFile(f); strings.Contains(string(b), dir) {
+			left = append(left, "loop device "+f)
+		}
+	}
+	if _, err := os.Stat(dir); err == nil {
+		left = append(left, "the folder")
+	}
+	return left
+}
+
+// processes are the pids of this machine.
+func processes() []int {
+	entries, _ := os.ReadDir("/proc")
+	var pids []int
+	for _, e := range entries {
+		var pid int
+		if _, err := fmt.Sscan(e.Name(), &pid); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// spaces are the names of the network namespaces of a lab's machines.
+func (w *world) spaces() []string {
+	var list []string
+	for _, n := range w.status().Nodes {
+		if s, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", *n.PID)); err == nil {
+			list = append(list, s)
+		}
+	}
+	return append(list, w.ok("exec", "client", "--", "readlink", "/proc/self/ns/net"))
+}
+
+func TestDownLeavesNothing(t *testing.T) {
+	for name, trouble := range map[string]func(w *world){
+		"in order":                  func(*world) {},
+		"with a frozen node":        func(w *world) { w.ok("freeze", "a") },
+		"with a node that is off":   func(w *world) { w.ok("kill", "b") },
+		"after a crash of the lab":  func(w *world) { killDaemon(w) },
+		"after a crash with frozen": func(w *world) { w.ok("freeze", "b"); killDaemon(w) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			spaces := w.spaces()
+			inside := exec.Command("/proc/self/exe", "lab", "--dir", w.dir, "exec", "client", "--", "sleep", "600")
+			if err := inside.Start(); err != nil {
+				t.Fatal(err)
+			}
+			gone := make(chan error, 1)
+			go func() { gone <- inside.Wait() }()
+			trouble(w)
+			w.ok("down")
+			select {
+			case <-gone:
+			case <-time.After(5 * time.Second):
+				t.Error("a command inside the client outlived the lab")
+			}
+			if left := leftovers(w.dir, spaces); len(left) > 0 {
+				t.Errorf("left behind: %q", left)
+			}
+		})
+	}
+}
+
+// killDaemon is a crash of the lab itself.
+func killDaemon(w *world) {
+	w.t.Helper()
+	p, err := os.FindProcess(w.status().Daemon)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if err := p.Kill(); err != nil {
+		w.t.Fatal(err)
+	}
+	within(w.t, 5*time.Second, "the daemon is gone", func() bool {
+		complaint := ""
+		_, complaint, _ = w.run("status")
+		return strings.Contains(complaint, "has crashed")
+	})
+}
+
+func TestUpAfterACrashAndUpTwice(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	if c := w.fails(1, "up", "--bare", "--detach", "--console-port", "0"); !strings.Contains(c, "already") {
+		t.Errorf("a second up says %q", c)
+	}
+	killDaemon(w)
+	old := w.dir
+	w.ok("up", "--bare", "--detach", "--console-port", "0")
+	if w.dir != old || !w.pings("client", "10.88.1.1") {
+		t.Error("the lab that was started over its own ruins does not work")
+	}
+}
+
+func TestForegroundEndsWithCtrlC(t *testing.T) {
+	t.Parallel()
+	w := &world{t, filepath.Join(t.TempDir(), "lab")}
+	t.Cleanup(func() { w.ok("down") })
+	cmd := exec.Command("/proc/self/exe", "lab", "--dir", w.dir, "up", "--bare", "--console-port", "0")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if greeting, err := bufio.NewReader(out).ReadString('\n'); err != nil || !strings.Contains(greeting, w.dir) {
+		t.Fatalf("up says %q (%v)", greeting, err)
+	}
+	spaces := w.spaces()
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("up ends with %v", err)
+	}
+	if left := leftovers(w.dir, spaces); len(left) > 0 {
+		t.Errorf("left behind: %q", left)
+	}
+}
+
+func TestForeignFilesStay(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	mine := filepath.Join(w.dir, "mine")
+	if err := os.WriteFile(mine, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.ok("down")
+	if left, _ := os.ReadDir(w.dir); len(left) != 1 || left[0].Name() != "mine" {
+		t.Errorf("down leaves %v of its folder with a file of somebody else", left)
+	}
+	long := &world{t, "/tmp/" + strings.Repeat("x", 80)}
+	long.fails(2, "up", "--bare", "--detach")
+}
+
+func TestTwoLabsSideBySide(t *testing.T) {
+	t.Parallel()
+	one, two := newWorld(t), newWorld(t)
+	one.ok("cut", "lan")
+	if one.pings("a", "10.88.1.2") {
+		t.Error("the cut lan still carries")
+	}
+	if !two.pings("a", "10.88.1.2") {
+		t.Error("a cut in one lab cuts the other")
+	}
+	one.ok("down")
+	if !two.pings("client", "10.88.1.254") {
+		t.Error("the end of one lab hurts the other")
+	}
+}
