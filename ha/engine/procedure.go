@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -291,20 +292,26 @@ func (e *engine) keepTimes(r *run, took time.Duration) {
 	})
 }
 
-// dieAtVariable names the point at which a rehearsal ends this process: PROCEDURE:STEP:before or PROCEDURE:STEP:after.
-const dieAtVariable = "EVENKEEL_DIE_AT"
+// A rehearsal names the point at which this process is to end, PROCEDURE:STEP:before or PROCEDURE:STEP:after, in this variable or, for an
+// engine that runs already, in this file below the run folder.
+const (
+	dieAtVariable = "EVENKEEL_DIE_AT"
+	dieAtFile     = "die-at"
+)
 
-// dieAt ends this process by SIGKILL once, at the point that a rehearsal names. It works only where root's evenkeel.toml allows faults; a
-// marker file below the run folder makes it once.
+// dieAt ends this process by SIGKILL at the point that a rehearsal names, once: the file is removed, and a marker stands for the variable. It works
+// only where root's evenkeel.toml allows faults.
 func (e *engine) dieAt(point string) {
-	if !e.o.Config.Faults || os.Getenv(dieAtVariable) != point {
+	if !e.o.Config.Faults {
 		return
 	}
-	marker, err := os.OpenFile(filepath.Join(e.o.Config.RunDir, "died"), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
-		return // it died already
+	file := filepath.Join(e.o.Config.RunDir, dieAtFile)
+	marker := filepath.Join(e.o.Config.RunDir, "died")
+	if data, err := os.ReadFile(file); err == nil && strings.TrimSpace(string(data)) == point {
+		removeFile(file)
+	} else if os.Getenv(dieAtVariable) != point || os.Link(filepath.Join(e.o.Config.RunDir, bootFile), marker) != nil {
+		return // not here, or it died already
 	}
-	marker.Close()
 	_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 	select {} // the signal is on its way
 }
