@@ -13,7 +13,7 @@ func (t *turn) followEpoch() {
 		high = higher(high, b.Epoch)
 	}
 	t.durable.Epoch = high
-	if !t.serves() || !t.own.Less(high) || t.rival() {
+	if !t.serves() || !t.own.Less(high) || t.rival() || t.replaced() {
 		return
 	}
 	t.own = Epoch{Counter: high.Counter + 1, Node: t.f.Node}
@@ -24,6 +24,12 @@ func (t *turn) followEpoch() {
 		p.Epoch = t.own
 		t.start(p)
 	}
+}
+
+// replaced says whether a master that slept, and has not been confirmed since, meets a higher epoch: whoever raised it took the role
+// meanwhile, whatever it is now. Without this the sleeper would raise itself, outdate the newer copy and go on with the older one.
+func (t *turn) replaced() bool {
+	return t.peer.wake > t.settledWake && t.beat != nil && t.own.Less(t.beat.Epoch) && !t.permitted()
 }
 
 func higher(e, f Epoch) Epoch {

@@ -9,6 +9,10 @@ package ha
 //
 // It says whether the role was revoked. A permission that was given before ends the doubt.
 func (t *turn) unsure() bool {
+	if t.replaced() {
+		t.revoke(ReasonHigherEpoch)
+		return true
+	}
 	t.heedLateness()
 	if t.permitted() {
 		t.certainAt = t.f.Now

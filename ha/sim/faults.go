@@ -13,7 +13,9 @@ func (w *World) Fault() {
 	id := string(n.ID)
 	cable := Cables[w.Rand.IntN(3)]
 	say := func(format string, a ...any) { w.logf(n, "-- "+format, a...) }
-	switch k := w.Rand.IntN(34); {
+	switch k := w.Rand.IntN(38); {
+	case k >= 34:
+		w.story(n, k, say)
 	case k < 3:
 		say("cut %s", cable)
 		w.Cut(cable)
@@ -53,6 +55,37 @@ func (w *World) Fault() {
 	default:
 		w.lesserFault(n, k, say)
 	}
+}
+
+// story plays a short sequence of safety.md with times drawn around those that matter: a side that is cut off or asleep while the other goes on
+// alone and then dies.
+func (w *World) story(n *Node, k int, say func(string, ...any)) {
+	id, other := string(n.ID), n.other()
+	switch k {
+	case 34, 35:
+		say("story: cut %s:all, the other dies, join", id)
+		w.Cut(id + ":all")
+		w.Run(w.wait() + w.wait())
+		other.Kill()
+		w.Run(w.wait())
+		w.Join(id + ":all")
+	case 36:
+		d := w.between(w.Options.DeadTime/2, 4*w.Options.DeadTime)
+		say("story: freeze %v, the other dies meanwhile", d)
+		n.Freeze(d, w.Rand.IntN(2) == 0)
+		w.Run(w.between(d/2, d))
+		other.Kill()
+		w.Run(d)
+	case 37:
+		say("story: cut sync, then the rest, then a power cut")
+		w.Cut("sync")
+		w.Run(w.wait())
+		w.Cut(id + ":all")
+		w.Run(w.wait())
+		other.Kill()
+		w.Join(id + ":all")
+	}
+	w.Run(w.wait() + w.Options.DeadTime)
 }
 
 // lesserFault kills a process or plays an administrator.
