@@ -167,7 +167,9 @@ func volumeState(s control.Status) engine.VolumeState {
 
 func ms(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
 
-func epochOf(e ha.Epoch) control.Epoch { return control.Epoch{Counter: e.Counter, Node: string(e.Node)} }
+func epochOf(e ha.Epoch) control.Epoch {
+	return control.Epoch{Counter: e.Counter, Node: string(e.Node)}
+}
 
 // answerOf translates a stored answer of the volume's.
 func answerOf(a control.OutdateAnswer, volume string) (ha.Answer, error) {
@@ -235,7 +237,9 @@ func (h *volumeHandle) Compare(ctx context.Context, peer []byte) (ha.Comparison,
 
 func (h *volumeHandle) Connect(ctx context.Context) error { return refusal(h.client.Connect(ctx)) }
 
-func (h *volumeHandle) Disconnect(ctx context.Context) error { return refusal(h.client.Disconnect(ctx)) }
+func (h *volumeHandle) Disconnect(ctx context.Context) error {
+	return refusal(h.client.Disconnect(ctx))
+}
 
 func (h *volumeHandle) Resolve(ctx context.Context, local bool) error {
 	side := "peer"

@@ -91,7 +91,7 @@ func (a *app) root() *cobra.Command {
 	f := root.PersistentFlags()
 	f.StringVar(&a.config, "config", defaultConfig, "root's configuration of this node")
 	f.StringVar(&a.node, "node", "", "node to ask: this one, the other through the peer channel, or a node of the lab")
-	f.StringVar(&a.lab, "lab", os.Getenv("EVENKEEL_LAB"), "folder of the lab whose nodes are meant (default "+defaultLab+")")
+	f.StringVar(&a.lab, "lab", "", "folder of the lab whose nodes are meant (default: EVENKEEL_LAB, else "+defaultLab+")")
 	root.AddCommand(a.statusCommand(), a.explainCommand(), a.checkCommand(), a.eventsCommand())
 	root.AddCommand(a.takeoverCommand(), a.releaseCommand(), a.standbyCommand(), a.armCommand(true), a.armCommand(false))
 	root.AddCommand(a.volumeCommand(), a.configCommand(), a.userCommand(), a.runCommand(), a.serveCommand())

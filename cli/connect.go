@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -28,10 +29,7 @@ func (a *app) dial() (c *control.Client, other string, err error) {
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, "", err
 	}
-	dir := a.lab
-	if dir == "" {
-		dir = defaultLab
-	}
+	dir := cmp.Or(a.lab, os.Getenv("EVENKEEL_LAB"), defaultLab)
 	if a.node == "" {
 		return nil, "", &control.Error{Exit: control.ExitNotRunning, Code: "not_running",
 			Text: fmt.Sprintf("no node is configured on this machine (%s is missing): run this inside a node, or add --node a or --node b to ask the lab's", a.config)}

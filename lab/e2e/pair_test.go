@@ -116,7 +116,8 @@ func (l *lab) testSwitchOver(t *testing.T) {
 			t.Errorf("writes paused for %v", gap)
 		}
 	}
-	mustHold(t, l.entries(t), w.stop(t))
+	acked := w.stop(t)
+	mustHold(t, l.entries(t), acked)
 }
 
 func (l *lab) testAddressBack(t *testing.T) {

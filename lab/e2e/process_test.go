@@ -53,7 +53,8 @@ func TestProcessesDie(t *testing.T) {
 			master = "b"
 		}
 		l.settle(t, master)
-		mustHold(t, l.entries(t), w.stop(t))
+		acked := w.stop(t)
+		mustHold(t, l.entries(t), acked)
 	})
 }
 
