@@ -175,7 +175,7 @@ func (l *loop) store(s *session, next replication.State) error {
 	if err := l.save(next); err != nil {
 		return err
 	}
-	s.ready = true
+	s.ready, l.revoked = true, ""
 	s.peerState = wire.State{Role: string(s.peer.Role), Disk: uint8(s.peer.Disk)}
 	s.link.data.post(outMessage{Header: wire.Header{Kind: wire.KindReady}})
 	l.sendState()

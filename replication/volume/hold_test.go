@@ -197,3 +197,21 @@ func TestSwitchOver(t *testing.T) {
 	p.b.end()
 	p.equal()
 }
+
+func TestRevokeWhileConnectedStaysInSync(t *testing.T) {
+	p := newPair(t, testSize)
+	p.both()
+	p.a.promote(1)
+	must(t, p.a.write(0, pattern(1, 4096)))
+	revoke := control.Revoke{Epoch: control.Epoch{Counter: 1, Node: "a"}, Reason: "engine_silent"}
+	must(t, p.a.client.Revoke(context.Background(), revoke))
+	st := p.b.until("peer secondary", func(s control.Status) bool { return s.PeerRole == "Secondary" })
+	if !inSync(st) || !inSync(p.a.status()) {
+		t.Fatalf("after a revoke while connected: %s/%s %s", st.Disk, st.PeerDisk, st.Connection)
+	}
+	p.b.end()
+	st = p.a.until("lost", disconnected)
+	if st.Licence || st.Disk != "Consistent" {
+		t.Fatalf("a revoked side has a licence after the loss: %s", st.Disk)
+	}
+}

@@ -92,7 +92,8 @@ type loop struct {
 	nextLink      *link
 	incomingCount int
 	paused        bool
-	discardPeer   bool // a person's word: the peer's history goes
+	revoked       string // why the role was taken away while connected; the licence ends with the connection
+	discardPeer   bool   // a person's word: the peer's history goes
 	verdict       replication.Verdict
 
 	aliveAt, ackAt, lostAt, markedAt, pagesAt, ticked time.Time

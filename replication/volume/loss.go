@@ -67,7 +67,11 @@ func (l *loop) loseSession(s *session) {
 	l.lostReason = s.ended.Code
 	l.log.Info("disconnected", "code", s.ended.Code, "why", s.ended.Text, "was_live", s.live)
 	if l.area != nil && s.ready {
-		if err := l.save(l.state.PeerGone()); err != nil {
+		next := l.state.PeerGone()
+		if l.revoked != "" {
+			next, l.revoked = next.EndLicence(l.revoked), ""
+		}
+		if err := l.save(next); err != nil {
 			l.diskFailed(err)
 		}
 	}

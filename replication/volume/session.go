@@ -269,6 +269,7 @@ func (l *loop) peerChanged(s *session, st wire.State) {
 			l.endSession(wire.Refuse{Code: "two_primaries", Text: "both sides are primary"})
 			return
 		}
+		l.revoked = "" // this side follows in order
 		next := l.state.PeerPromoted(replication.Epoch{Counter: st.EpochCounter, Node: st.EpochNode})
 		if err := l.save(next); err != nil {
 			l.diskFailed(err)

@@ -36,7 +36,7 @@ func (l *loop) promote(p control.Promote) error {
 		return refused("not_promotable", "volume %s cannot be promoted: %v", l.config.Name, err)
 	}
 	was := l.state.Role()
-	l.aliveAt = l.now
+	l.aliveAt, l.revoked = l.now, ""
 	if err := l.save(next); err != nil {
 		l.diskFailed(err)
 		return err
@@ -113,11 +113,15 @@ func (l *loop) coolDown() error {
 	return l.area.ClearLog()
 }
 
-// revoke ends the role at once: what is held and what comes gets an I/O error.
+// revoke ends the role at once: what is held and what comes gets an I/O error. While connected the copies stay equal, and nobody can be
+// newer than they are; then the licence ends when the connection does.
 func (l *loop) revoke(reason string) {
 	l.serving.Store(false)
 	primary := l.state.Role() == replication.Primary
 	next := l.state.Revoke(reason)
+	if primary && l.mirrors() {
+		next, l.revoked = l.state.Demote(), reason
+	}
 	if l.area != nil {
 		if err := l.save(next); err != nil {
 			l.diskFailed(err)
