@@ -293,6 +293,9 @@ func (w *World) demote(i int) error {
 			return err
 		}
 	}
+	if w.linked { // the target of a resync is flushed too
+		w.n[1-i].stable, n.hot = w.n[1-i].cur, [Blocks]bool{}
+	}
 	n.stable = n.cur
 	n.state = n.state.Demote()
 	return nil
