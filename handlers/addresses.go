@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"time"
 
 	"evenkeel/ha"
 	"evenkeel/ha/control"
@@ -94,6 +95,18 @@ func addressSections(_ context.Context, f *form) []templates.Section {
 	return []templates.Section{list}
 }
 
+// sinceText shows a point in time in this machine's own time zone; what is no time is shown as it is.
+func sinceText(since *string) string {
+	if since == nil {
+		return "-"
+	}
+	at, err := time.Parse(time.RFC3339, *since)
+	if err != nil {
+		return *since
+	}
+	return day(at)
+}
+
 // addressTable shows which virtual addresses this node's kernel holds.
 func addressTable(s *control.Status, stale bool) templates.Table {
 	t := templates.Table{ID: "virtual-addresses", Caption: "Virtual addresses on this node", Empty: "There is no virtual address.",
@@ -106,7 +119,7 @@ func addressTable(s *control.Status, stale bool) templates.Table {
 		case s.RunningRole == string(ha.MasterSide):
 			state = templates.State{Kind: templates.Critical, Word: "missing"}
 		}
-		t.Rows = append(t.Rows, []templates.Cell{{Text: a.Address, Mono: true}, {Text: a.Device, Mono: true}, {State: aged(state, stale)}, {Text: orDash(a.Since)}})
+		t.Rows = append(t.Rows, []templates.Cell{{Text: a.Address, Mono: true}, {Text: a.Device, Mono: true}, {State: aged(state, stale)}, {Text: sinceText(a.Since)}})
 	}
 	return t
 }

@@ -28,12 +28,12 @@ type order struct {
 }
 
 func (p *Pages) takeover() order {
-	return order{path: "/ha/tools/takeover", title: "Make myself the running master", button: "Make " + p.Node + " the running master",
+	return order{path: "/ha/tools/takeover", title: "Make myself the running master", button: "Make myself the running master",
 		lead: "The other node hands over: it stops its services, takes its addresses off, unmounts its volumes. Then this node starts.", give: p.Engine.Takeover}
 }
 
 func (p *Pages) release() order {
-	return order{path: "/ha/tools/release", title: "Make myself the running slave", button: "Make " + p.Node + " the running slave",
+	return order{path: "/ha/tools/release", title: "Make myself the running slave", button: "Make myself the running slave",
 		lead: "This node stops its services, takes its addresses off, unmounts its volumes. Then the other node starts.", give: p.Engine.Release}
 }
 
@@ -80,7 +80,7 @@ func (p *Pages) preview(w http.ResponseWriter, r *http.Request, o order, force b
 	} else if err != nil {
 		return err
 	}
-	view := templates.ConfirmPage{Frame: p.frame(r, o.title, "/ha/tools"), Lead: o.lead, Action: o.path, Steps: stepsOf(outcome.Steps, false), Gap: gapText(outcome.ExpectedGapMS)}
+	view := templates.ConfirmPage{Frame: p.frame(r, o.title, "/ha/tools"), Lead: o.lead, Action: o.path, Steps: planOf(outcome.Steps), Gap: gapText(outcome.ExpectedGapMS)}
 	if problem != nil {
 		view.Frame.Problems = []templates.Problem{*problem}
 	}
@@ -103,6 +103,18 @@ func (p *Pages) preview(w http.ResponseWriter, r *http.Request, o order, force b
 		view.Alone, view.AloneURL = "Start with this node's data by force", o.path+"?force=on"
 	}
 	return p.render(w, r, status, templates.Confirm(view))
+}
+
+// planOf shows the steps of a dry run, with the time that each took last.
+func planOf(steps []control.Step) []templates.Step {
+	list := stepsOf(steps, false)
+	for i := range list {
+		list[i].State = templates.State{Kind: templates.Quiet, Word: "planned"}
+		if list[i].Time != "" {
+			list[i].Time += " last time"
+		}
+	}
+	return list
 }
 
 // byForce adds what an order by force needs: the warning, and this node's name typed again.

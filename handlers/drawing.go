@@ -66,9 +66,7 @@ func plates(s *control.Status, stale bool) (own, peer templates.Plate) {
 	if own.State.Kind == templates.OK {
 		own.State.Word = "runs"
 	}
-	if peer.State.Kind == templates.OK {
-		peer.State.Word = "alive"
-	}
+	peer.State.Word = peerWords[ha.PeerVerdict(s.Peer.Verdict)]
 	if s.Peer.LastHeardMS != nil {
 		peer.Note = "heard " + spanText(*s.Peer.LastHeardMS) + " ago"
 	} else {
@@ -88,6 +86,10 @@ func plates(s *control.Status, stale bool) (own, peer templates.Plate) {
 	}
 	return own, peer
 }
+
+// peerWords say what is heard of the other node.
+var peerWords = map[ha.PeerVerdict]string{ha.PeerAlive: "alive", ha.PeerSuspect: "beats are missing", ha.PeerSick: "only its kernel answers",
+	ha.PeerDead: "answers nowhere", ha.PeerUnknown: "not heard yet"}
 
 // place puts a plate and its tags.
 func place(p *templates.Plate, x, y, w, h int) {

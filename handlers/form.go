@@ -5,6 +5,7 @@ import (
 	"math"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -25,6 +26,17 @@ type form struct {
 
 func (f *form) wrong(name, format string, args ...any) {
 	f.errors = append(f.errors, ha.FieldError{Field: name, Text: fmt.Sprintf(format, args...)})
+}
+
+// merge adds what is wrong with fields that could be read: a field that could not has its own message already.
+func (f *form) merge(list ha.FieldErrors) {
+	unread := f.errors
+	for _, e := range list {
+		known := slices.ContainsFunc(unread, func(u ha.FieldError) bool { return e.Field == u.Field || strings.HasPrefix(e.Field, u.Field+"[") })
+		if !known {
+			f.errors = append(f.errors, e)
+		}
+	}
 }
 
 func (f *form) text(name string) string { return strings.TrimSpace(f.values.Get(name)) }

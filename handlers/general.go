@@ -66,9 +66,9 @@ func generalSections(_ context.Context, f *form) []templates.Section {
 			row(f.field(templates.CheckField, "general.active", "High Availability Active", "Off: each node stays what it is, and nothing is taken over by itself.")),
 			row(mono(f.field(templates.TextField, "general.master_address", "Master primary secure LAN IP address", "Address of the configured master on the secure LAN."), "10.88.1.1"),
 				mono(f.field(templates.TextField, "general.slave_address", "Slave primary secure LAN IP address", "Address of the configured slave in the same network."), "10.88.1.2")),
-			row(choices(f.field(templates.SelectField, "general.mode", "Proof for a takeover", "With a volume a node must have evidence that it is not the one that is cut off."),
-				templates.Option{Value: string(ha.Evidence), Label: "Evidence: the other node is silent and a reference point answers"},
-				templates.Option{Value: string(ha.Availability), Label: "Availability: silence is enough (pairs without a volume)"})),
+			row(choices(f.field(templates.SelectField, "general.mode", "Proof for a takeover", "Evidence: the other node is silent and a reference point answers. Availability: silence is enough; for pairs without a volume only."),
+				templates.Option{Value: string(ha.Evidence), Label: "Evidence"},
+				templates.Option{Value: string(ha.Availability), Label: "Availability"})),
 		}},
 		points,
 	}

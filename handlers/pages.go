@@ -33,6 +33,8 @@ type Engine interface {
 type Settings interface {
 	Latest(ctx context.Context) (ha.Settings, error)
 	Save(ctx context.Context, s ha.Settings, base uint64, by string) (uint64, error)
+	// Check says what is wrong with settings, as Save would.
+	Check(s ha.Settings) ha.FieldErrors
 }
 
 // Log lists this node's events.

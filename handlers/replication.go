@@ -144,7 +144,7 @@ func diskState(v control.Volume) templates.State {
 		return templates.State{Kind: templates.Critical, Word: "Split-brain"}
 	case v.Holding:
 		return templates.State{Kind: templates.Critical, Word: v.Disk + ", holding"}
-	case v.Disk == string(ha.UpToDate) && connected(v.Connection):
+	case v.Disk == string(ha.UpToDate) && v.PeerDisk == v.Disk && connected(v.Connection):
 		return templates.State{Kind: templates.OK, Word: v.Disk}
 	case v.Disk == string(ha.UpToDate), v.Disk == string(ha.Consistent), v.Disk == string(ha.Inconsistent) && v.Resync != nil:
 		return templates.State{Kind: templates.Warning, Word: v.Disk}

@@ -77,6 +77,7 @@ func (p *Pages) update(w http.ResponseWriter, r *http.Request, page settingsPage
 	next := latest
 	page.decode(f, &next)
 	if len(f.errors) > 0 {
+		f.merge(p.Settings.Check(next)) // all at once, not one after the other
 		return p.show(w, r, page, f, latest, http.StatusUnprocessableEntity, nil, false)
 	}
 	if base > 0 && next.Digest() == latest.Digest() {

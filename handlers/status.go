@@ -31,8 +31,8 @@ func (p *Pages) statusParts(ctx context.Context) templates.StatusParts {
 	}
 	s, stale := live.Own, p.stale(live.OwnAt)
 	peer := live.Peer
-	if peer != nil && p.stale(live.PeerAt) {
-		peer = nil
+	if peer != nil && (p.stale(live.PeerAt) || !s.Peer.Alive) {
+		peer = nil // what it said before it fell silent says nothing of now
 	}
 	parts := templates.StatusParts{
 		Stale:      stale,
@@ -202,10 +202,13 @@ func procedureOf(p *control.Procedure, stale bool) *templates.Procedure {
 }
 
 func stepsOf(steps []control.Step, stale bool) []templates.Step {
-	kinds := map[string]string{"done": templates.OK, "running": templates.Info, "failed": templates.Critical, "waiting": templates.Unknown, "skipped": templates.Unknown}
+	kinds := map[string]string{"done": templates.OK, "running": templates.Info, "failed": templates.Critical}
 	var list []templates.Step
 	for _, s := range steps {
-		step := templates.Step{Name: s.Name, Error: s.Error, State: aged(templates.State{Kind: kinds[s.State], Word: s.State}, stale)}
+		step := templates.Step{Name: s.Name, Error: s.Error, State: templates.State{Kind: templates.Quiet, Word: s.State}}
+		if kind := kinds[s.State]; kind != "" {
+			step.State = aged(templates.State{Kind: kind, Word: s.State}, stale)
+		}
 		if s.MS != nil {
 			step.Time = spanText(*s.MS)
 		}

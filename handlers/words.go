@@ -150,7 +150,10 @@ func (p *Pages) bar() templates.Bar {
 	s := live.Own
 	b.Stale = p.stale(live.OwnAt)
 	b.Host, b.Peer = s.Hostname, s.Peer.Node
-	b.Age = "as of " + ageText(p.Now().Sub(live.OwnAt))
+	b.Age = "as of now"
+	if age := p.Now().Sub(live.OwnAt); age >= time.Second {
+		b.Age = "as of " + ageText(age)
+	}
 	if b.Stale {
 		b.Age = "no data for " + spanText(p.Now().Sub(live.OwnAt).Milliseconds())
 	}

@@ -25,10 +25,13 @@ func (db *DB) Load(ctx context.Context, revision uint64) (ha.Settings, error) {
 	return loadWhere(ctx, db.read, "superseded = 0 AND revision = ?", int64(revision))
 }
 
+// Check says what is wrong with settings, as Save would.
+func (db *DB) Check(s ha.Settings) ha.FieldErrors { return s.Validate(db.limits) }
+
 // Save stores s as the next revision and returns its number. base is the revision that the form was rendered from: if another
 // one was saved meanwhile, the result is a *StaleError with it. Settings that are not valid end as ha.FieldErrors.
 func (db *DB) Save(ctx context.Context, s ha.Settings, base uint64, by string) (uint64, error) {
-	if problems := s.Validate(db.limits); len(problems) > 0 {
+	if problems := db.Check(s); len(problems) > 0 {
 		return 0, problems
 	}
 	err := inTransaction(ctx, db.write, func(tx *sql.Tx) error {

@@ -13,6 +13,7 @@ const (
 	Warning  = "warning"
 	Critical = "critical"
 	Unknown  = "unknown"
+	Quiet    = "quiet" // neither good nor bad: a step that waits
 )
 
 // State is how something is: a kind and a word for it.
@@ -32,6 +33,8 @@ func (s State) Glyph() string {
 		return "▲"
 	case Critical:
 		return "✕"
+	case Quiet:
+		return "·"
 	}
 	return "?"
 }
