@@ -29,7 +29,7 @@
 //	 2 Refuse        both        JSON [Refuse]; the last one
 //	 3 Snapshot      data        replication.Snapshot's bytes
 //	 4 Verdict       data        JSON [Verdict]
-//	 5 Bitmap        data        runs (dirty.AppendRuns); flag last on the last one
+//	 5 Bitmap        data        runs (dirty.Bitmap.EncodeRuns); flag last on the last one
 //	 6 Ready         data        none: stored, and willing to mirror from here on
 //	 7 Write         data        the data; length = size
 //	 8 Zeroes        data        none
@@ -42,10 +42,10 @@
 //	15 State         data        JSON [State]: role, disk, pause
 //	16 Bye           data        JSON [Refuse]: an orderly end, with its reason
 //	32 Ack           ack         none; seq of a Write, Zeroes, Flush, SyncData, SyncZeroes; flag failed: an I/O error
-//	33 HashAck       ack         one bit per piece that differs, lowest bit first; flag same: none differs
+//	33 HashAck       ack         none; offset: one bit per piece of the range that differs, lowest bit first; flag same: none differs
 //	34 Ping          ack         none
 //	35 Pong          ack         none; seq of the ping
-//	36 Mark          ack         JSON [Mark]: own rollback mark; the answer to one repeats it with flag same
+//	36 Mark          ack         JSON [Mark]: the sender's rollback mark, stable on its disk
 //
 // An acknowledgement of a Write means that the peer's disk completed it, of a Flush that everything whose Ack was sent before it
 // is stable there. A kind or version that is not known ends the connection.

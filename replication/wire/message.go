@@ -60,7 +60,7 @@ const (
 	FlagNoHole Flags = 1 << 1 // zeroes must not unmap
 	FlagFailed Flags = 1 << 2 // the acknowledged request ended with an I/O error
 	FlagLast   Flags = 1 << 3 // the last Bitmap message
-	FlagSame   Flags = 1 << 4 // no piece differs; of a Mark: it is stored
+	FlagSame   Flags = 1 << 4 // no piece differs
 	allFlags         = FlagFUA | FlagNoHole | FlagFailed | FlagLast | FlagSame
 )
 

@@ -40,8 +40,7 @@ type Verdict struct {
 	Full      bool   `json:"full"`
 	Checksum  bool   `json:"checksum"`
 	Reason    string `json:"reason"`
-	// DiscardMine and DiscardYours are a person's word of this side on a split-brain.
-	DiscardMine  bool `json:"discard_mine"`
+	// DiscardYours is a person's word, given on this side, that the receiver's history goes (split-brain).
 	DiscardYours bool `json:"discard_yours"`
 }
 
