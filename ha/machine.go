@@ -78,7 +78,8 @@ type peerMemory struct {
 	roundAt   Instant // beginning of the newest probe round that was completed
 	goneAt    Instant // since when its beats say that its engine is gone
 	wake      Instant // end of the newest lateness of D/2 or more of our own
-	wakeLate  time.Duration
+	// confirmed is when we sent the newest beat that the peer confirmed; kept here, because a restarted heart knows of none.
+	confirmed Instant
 	// masterBoot is the boot in which it was last heard as Master or Promoting.
 	masterBoot BootName
 	wasMaster  bool

@@ -11,8 +11,9 @@ func probeTime(d time.Duration) time.Duration { return min(200*time.Millisecond,
 // hear takes in what the peer's newest beat tells, before anything is decided.
 func (t *turn) hear() {
 	h := t.f.Heart
+	t.peer.confirmed = max(t.peer.confirmed, t.f.Other.Confirmed)
 	if h.Late >= t.d/2 && h.WokeAt > t.peer.wake {
-		t.peer.wake, t.peer.wakeLate = h.WokeAt, h.Late
+		t.peer.wake = h.WokeAt
 		t.note("late", Warning, "failover", "This node was asleep for "+h.Late.Round(time.Millisecond).String()+"; the other node's time-out starts again.")
 	}
 	t.noteLinks()
@@ -48,7 +49,7 @@ func (t *turn) judge() {
 	verdict, why := t.verdict()
 	t.peer.verdict, t.peer.why = verdict, why
 	switch {
-	case verdict == PeerAlive || verdict == PeerUnknown:
+	case verdict == PeerAlive || verdict == PeerUnknown && why != ReasonHeartYoung:
 		t.peer.suspectAt, t.peer.deadAt, t.peer.ripe, t.peer.refused = 0, 0, false, false
 	case verdict == PeerDead || t.peer.ripe:
 		if t.peer.deadAt == 0 {
@@ -102,12 +103,13 @@ func (t *turn) verdict() (PeerVerdict, Reason) {
 	if !h.EverHeard {
 		return PeerUnknown, ReasonNeverHeard
 	}
-	if t.since(h.Since) < t.d {
-		return PeerUnknown, ReasonHeartYoung
-	}
+	// The silence begins here even for a young heart, which may not judge it yet: a master must know its reference points in time.
 	if t.peer.suspectAt == 0 || t.peer.suspectAt < t.peer.wake {
 		t.peer.suspectAt = t.f.Now
 		t.peer.ripe = false
+	}
+	if t.since(h.Since) < t.d {
+		return PeerUnknown, ReasonHeartYoung
 	}
 	if o.VolumeAckAt >= t.peer.suspectAt && t.since(o.VolumeAckAt) < t.d {
 		return PeerAlive, ReasonLinksFailed
@@ -176,7 +178,7 @@ func (t *turn) probeAgain() {
 // confirmedAge is e: the age of our newest beat that the peer confirmed. After an own lateness it counts from the waking, and after a
 // permission has been withdrawn from then: as long as it stood, the peer could not have acted.
 func (t *turn) confirmedAge() time.Duration {
-	return t.since(max(t.f.Other.Confirmed, t.peer.wake, t.certainAt))
+	return t.since(max(t.peer.confirmed, t.peer.wake, t.certainAt))
 }
 
 // referenceGood says whether a reference point answered a question that was asked after the silence began and less than D/4 ago.
