@@ -24,7 +24,7 @@ import "strings"
 //	split_brain_old[100] both left some common data set                                diverged (given up: full by checksum)
 //	unrelated           nothing in common                                              unrelated
 //
-// After the row: an Inconsistent side is never the source; a primary is never the target.
+// After the row: an Inconsistent side is never the source; FullSync on either side makes it full; a primary is never the target.
 
 // Compare decides between two snapshots. It is pure and mirrored by construction: the sides are put in order of their node ids first.
 func Compare(self, peer Snapshot) Verdict {
@@ -43,6 +43,9 @@ func Compare(self, peer Snapshot) Verdict {
 func finish(v Verdict, x, y Snapshot) Verdict {
 	v = byDisks(v, x, y)
 	v.Wanted = v.Direction
+	if (x.Flags | y.Flags).Has(FullSync) && (v.Direction == Source || v.Direction == Target) && !v.Full {
+		v.Full, v.Checksum = true, true // every bit of one side counts as set, whatever its bitmap says
+	}
 	moves := v.Direction == Source && y.Role == Primary || v.Direction == Target && x.Role == Primary
 	if moves || v.Direction == None && x.Role == Primary && y.Role == Primary {
 		v.Direction = Refuse

@@ -92,6 +92,7 @@ func TestTable(t *testing.T) {
 		{"a new disk is too small", side("a", 'G', 0, func(s *Snapshot) { s.Size = 2 << 20 }), side("b", 0, 0, flags(JustCreated)), "size", Refuse, false, false},
 		{"S18 only one is Inconsistent", side("a", 'G', 0), side("b", 'G', 0, state(Inconsistent)), "inconsistent", Source, true, true},
 		{"a resync goes on", side("a", 'G', 'S', bits(2)), side("b", 'S', 0, state(Inconsistent)), "resume", Source, false, false},
+		{"a full resync goes on", side("a", 'G', 'S', flags(FullSync)), side("b", 'S', 0, state(Inconsistent)), "resume", Source, true, true},
 		{"nobody has whole data", side("a", 'G', 'F', state(Inconsistent)), side("b", 'F', 0, state(Inconsistent)), "both_inconsistent", Blocked, false, false},
 		{"S24 the target is primary", side("a", 'F', 0, primary), side("b", 'G', 'F'), "resume", Refuse, false, false},
 		{"S31, safety 4: an older image", side("a", 'G', 0, marks(5, 5)), side("b", 'G', 0, marks(3, 3)), "went_back", Source, true, true},

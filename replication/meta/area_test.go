@@ -289,6 +289,10 @@ func TestSidecar(t *testing.T) {
 	if got, _, err := OpenChecked(old, dir, "data", "disk 1"); !errors.Is(err, ErrWentBack) || got == nil {
 		t.Fatal("an older image of it:", err)
 	}
+	if again, _, err := OpenChecked(old, dir, "data", "disk 1"); err != nil || again.State().Disk != replication.Inconsistent ||
+		!again.State().Flags.Has(replication.FullSync) {
+		t.Fatal("it is said once, and its data are not trusted from then on:", err)
+	}
 	other := disktest.New(testSize)
 	create(t, other, true)
 	if _, _, err := OpenChecked(other, dir, "data", "disk 1"); !errors.Is(err, ErrSwapped) {

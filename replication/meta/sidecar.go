@@ -102,7 +102,8 @@ type Found struct {
 }
 
 // OpenChecked opens the area of a volume's disk and holds it against the sidecar. Without a sidecar the disk is believed. Metadata that are
-// not at the end are looked for where the end was, and moved. ErrWentBack comes with a usable area.
+// not at the end are looked for where the end was, and moved. ErrWentBack comes once, with a usable area whose state says State.WentBack:
+// Inconsistent, every bit set.
 func OpenChecked(d disk.Disk, dir, name, identity string) (*Area, Found, error) {
 	side, sideErr := LoadSidecar(dir, name)
 	if sideErr != nil && !errors.Is(sideErr, os.ErrNotExist) {
@@ -126,6 +127,11 @@ func OpenChecked(d disk.Disk, dir, name, identity string) (*Area, Found, error) 
 			return nil, found, ErrSwapped
 		}
 		if a.sequence < side.Sequence && !found.Moved {
+			// Stored on the disk before the sidecar lets the difference go.
+			if err := a.Save(a.state.WentBack()); err != nil {
+				return nil, found, err
+			}
+			_ = a.Keep(dir, name, identity)
 			return a, found, ErrWentBack
 		}
 	}
