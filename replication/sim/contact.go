@@ -98,11 +98,11 @@ func (w *World) begin(i int, v replication.Verdict, cutAfter string) error {
 	ss, ts := w.snapshot(i), w.snapshot(1-i)
 	if cutAfter != "target" {
 		s.bits = todo // the union, written before the state
-		s.state = s.state.StartSyncSource(ts, v.Full)
+		s.state = s.state.StartSyncSource(ts, v.Full).BitmapIsFull()
 	}
 	if cutAfter != "source" {
 		t.bits = todo
-		t.state = t.state.StartSyncTarget(ss, v.Full)
+		t.state = t.state.StartSyncTarget(ss, v.Full).BitmapIsFull()
 		t.hot = [Blocks]bool{}
 	}
 	if cutAfter != "" {
