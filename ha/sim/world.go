@@ -28,24 +28,23 @@ var Cables = []string{"serial", "lan", "sync"}
 
 // World is both nodes and what is between them.
 type World struct {
-	Now      time.Duration // true time since the beginning
-	Rand     *rand.Rand
-	Nodes    [2]*Node
-	Options  Options
-	Gateway  bool               // the reference point is alive
-	Loss     map[string]float64 // by cable
-	Log      []string           // one line for each event of a node
-	Problems []string           // broken "never" rules
-	Flight   []flight           // beats on their way
-	Acked    map[int]bool       // writes that were acknowledged to a client
-	link     replicationLink
-	nextID   int
-	doubled  time.Duration // how long both hold the address by now
-	doubledLinked,
-	doubledExcused time.Duration
-	excused bool          // a total partition with good reference points on both sides came about since both were equal
-	forced  bool          // a person forced a start: its losses are that person's
-	apart   time.Duration // how long the total partition that is an excuse lasts by now
+	Now           time.Duration // true time since the beginning
+	Rand          *rand.Rand
+	Nodes         [2]*Node
+	Options       Options
+	Gateway       bool               // the reference point is alive
+	Loss          map[string]float64 // by cable
+	Log           []string           // one line for each event of a node
+	Problems      []string           // broken "never" rules
+	Flight        []flight           // beats on their way
+	Acked         map[int]bool       // writes that were acknowledged to a client
+	link          replicationLink
+	nextID        int
+	doubled       time.Duration // how long both hold the address by now
+	doubledLinked time.Duration
+	excused       bool          // a total partition with good reference points on both sides came about since both were equal
+	forced        bool          // a person forced a start: its losses are that person's
+	apart         time.Duration // how long the total partition that is an excuse lasts by now
 }
 
 // Options are the settings of the pair.
