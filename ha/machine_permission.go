@@ -59,7 +59,7 @@ func (t *turn) permission(v VolumeFact, m *volumeMemory) Reason {
 // sleptPastD says whether this node was asleep for so long that the peer may have taken over meanwhile, and has not been heard since: then its
 // present silence proves nothing (it may be cut off now, after it went on alone). Only its stored answer or a person permits then.
 func (t *turn) sleptPastD() bool {
-	wake, confirmed := t.peer.wake, t.f.Other.Confirmed
+	wake, confirmed := t.peer.wake, t.peer.confirmed
 	return wake != 0 && confirmed < wake && wake.Sub(confirmed) >= t.d
 }
 
