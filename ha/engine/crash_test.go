@@ -107,7 +107,7 @@ func TestReleases(t *testing.T) {
 
 // An engine that dies at any step of a promotion ends as a whole master or with nothing left, and nothing is mounted twice.
 func TestKilledAtEachStepOfAPromotion(t *testing.T) {
-	for _, s := range stepsOf(ha.ProcedurePromote, false) {
+	for _, s := range stepsOf(ha.ProcedurePromote) {
 		for _, when := range []string{"before", "after"} {
 			t.Run(s.name+" "+when, func(t *testing.T) {
 				t.Parallel()
@@ -134,7 +134,7 @@ func wholeAfterRestart(s control.Status) bool {
 
 // An engine that dies at any step of a demotion ends as a whole master (nobody asks for the role any more) or with nothing left.
 func TestKilledAtEachStepOfADemotion(t *testing.T) {
-	for _, s := range stepsOf(ha.ProcedureDemote, false) {
+	for _, s := range stepsOf(ha.ProcedureDemote) {
 		for _, when := range []string{"before", "after"} {
 			t.Run(s.name+" "+when, func(t *testing.T) {
 				t.Parallel()

@@ -167,6 +167,11 @@ func (m fakeMounts) Mount(_ context.Context, device, point, _ string) error {
 	if m.mounts[point] != "" {
 		m.twice = true
 	}
+	for _, v := range m.volumes {
+		if v.shell {
+			return errors.New("the device is an empty shell")
+		}
+	}
 	m.mounts[point] = device
 	m.did("mount " + point)
 	return nil
@@ -175,6 +180,9 @@ func (m fakeMounts) Mount(_ context.Context, device, point, _ string) error {
 func (m fakeMounts) Unmount(_ context.Context, point string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	for _, v := range m.volumes {
+		v.shell = m.mounts[point] != "" // a loop device with autoclear
+	}
 	delete(m.mounts, point)
 	m.did("unmount " + point)
 	return nil
@@ -297,6 +305,7 @@ type fakeVolume struct {
 	pid     int
 	follows []func(VolumeState)
 	refuse  map[string]error
+	shell   bool // the kernel let go of the device
 }
 
 func (c *computer) addVolume(name string, connected bool) *fakeVolume {
@@ -398,7 +407,7 @@ func (v *fakeVolume) OpenDevice(context.Context) (string, error) {
 	return "/dev/loop-" + v.fact.Name, err
 }
 func (v *fakeVolume) CloseDevice(context.Context, bool) error {
-	return v.do("device off", func() { v.fact.Device = "" })
+	return v.do("device off", func() { v.fact.Device, v.shell = "", false })
 }
 func (v *fakeVolume) Alive(context.Context) error { return nil }
 

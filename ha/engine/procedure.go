@@ -98,7 +98,7 @@ func (e *engine) begin(p ha.Procedure, own bool) {
 	ctx, cancel := context.WithCancel(e.ctx)
 	r := &run{procedure: p, own: own, cancel: cancel, done: make(chan struct{}),
 		fact: ha.ProcedureFact{ID: p.ID, Kind: p.Kind, State: ha.ProcedureRunning}}
-	steps := stepsOf(p.Kind, own)
+	steps := stepsOf(p.Kind)
 	r.show = control.Procedure{ID: p.ID, Kind: string(p.Kind), Epoch: p.Epoch, Reason: string(p.Reason),
 		State: string(ha.ProcedureRunning), Began: time.Now().UTC()}
 	for _, s := range steps {

@@ -176,7 +176,7 @@ func (e *engine) quoteTimes(out *control.Outcome, kind ha.ProcedureKind) {
 		}
 	}
 	out.Steps = []control.Step{}
-	for _, s := range stepsOf(kind, false) {
+	for _, s := range stepsOf(kind) {
 		out.Steps = append(out.Steps, control.Step{Name: s.name, State: "waiting"})
 	}
 }

@@ -24,7 +24,7 @@ const (
 )
 
 // stepsOf lists a procedure's steps in order (ha.ProcedureKind).
-func stepsOf(kind ha.ProcedureKind, own bool) []step {
+func stepsOf(kind ha.ProcedureKind) []step {
 	mount := []step{
 		{name: "device", limit: limitDevice, do: (*job).openDevices},
 		{name: "mount", limit: limitMount, guarded: true, do: (*job).mount},
@@ -118,9 +118,16 @@ func (j *job) searchStrangers() {
 	j.strangers <- j.e.findConflicts(j.e.ctx, j.wishes, j.peer)
 }
 
-// openDevices makes the kernel devices appear.
+// openDevices makes the kernel devices appear. A device that an engine before this one left without its mount goes first: the kernel
+// lets go of a loop device by itself when it is unmounted, so it may be an empty shell.
 func (j *job) openDevices(ctx context.Context) error {
 	return j.each(func(v *volume) error {
+		point := v.setting.MountPoint
+		if _, mounted := j.e.shells.mounts.Mounted(point); point != "" && !mounted && v.fact().Device != "" {
+			if err := v.handle.CloseDevice(ctx, true); err != nil {
+				return err
+			}
+		}
 		path, err := v.handle.OpenDevice(ctx)
 		if err != nil {
 			return err
@@ -360,9 +367,10 @@ func (j *job) dropDevices(ctx context.Context) error {
 	})
 }
 
-// undo takes back what a failed promotion did: the volumes are Secondary and nothing is mounted before the failure is told.
+// undo takes back what a failed promotion did, before its failure is told: nothing is mounted, and the volumes are Secondary, in order if they can
+// be, because a revoke would end what they know of their data.
 func (j *job) undo() {
-	for _, s := range stepsOf(ha.ProcedureRevoke, true) {
+	for _, s := range stepsOf(ha.ProcedureDemote) {
 		ctx, cancel := context.WithTimeout(j.e.ctx, s.limit)
 		if err := s.do(j, ctx); err != nil {
 			j.e.log.Error("failed promotion not taken back whole", "step", s.name, "error", err)
