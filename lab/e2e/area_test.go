@@ -73,13 +73,16 @@ func fsck(t *testing.T, image string) {
 	}
 }
 
-// received is how many bytes a node's device received since it appeared.
-func (l *lab) received(t *testing.T, node, device string) int64 {
+// moved is how many bytes went over a node's device in both directions since it appeared.
+func (l *lab) moved(t *testing.T, node, device string) (sum int64) {
 	t.Helper()
-	out := l.in(t, node, "cat", "/sys/class/net/"+device+"/statistics/rx_bytes")
-	n, err := strconv.ParseInt(strings.TrimSpace(out), 10, 64)
-	if err != nil {
-		t.Fatal(err)
+	for _, way := range []string{"rx_bytes", "tx_bytes"} {
+		out := l.in(t, node, "cat", "/sys/class/net/"+device+"/statistics/"+way)
+		n, err := strconv.ParseInt(strings.TrimSpace(out), 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum += n
 	}
-	return n
+	return sum
 }

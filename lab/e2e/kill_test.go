@@ -110,14 +110,17 @@ func TestSlaveDies(t *testing.T) {
 	if gap > (promise+time.Second)*slack {
 		t.Errorf("held for %v", gap)
 	}
+	acked := w.stop(t)
 	s, _ := l.status("a")
-	dirty := s.Volumes[0].OutOfSyncBytes
-	before := l.received(t, "b", "sync")
+	dirty := int64(s.Volumes[0].OutOfSyncBytes)
+	before := l.moved(t, "a", "sync")
 	l.do(t, "start", "b")
 	l.settle(t, "a")
-	moved := l.received(t, "b", "sync") - before
+	moved := l.moved(t, "a", "sync") - before
 	t.Logf("out of sync %d bytes, %d bytes moved on sync", dirty, moved)
-	acked := w.stop(t)
+	if moved > 2*dirty+8<<20 {
+		t.Errorf("%d bytes moved on sync for %d bytes out of sync: not a resync by bitmap", moved, dirty)
+	}
 	mustHold(t, l.entries(t), acked)
 }
 

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"os"
 	"testing"
 	"time"
 
@@ -64,7 +65,7 @@ func TestEngineDiesAtEachStep(t *testing.T) {
 	l.settle(t, "a")
 	master := "a"
 	steps := map[string][]string{
-		"promote": {"volumes", "device", "mount", "services-before", "addresses", "services-after", "verify"},
+		"promote": {"volumes", "device", "mount", "services-before", "addresses", "services", "verify"},
 		"demote":  {"services", "addresses", "unmount", "device", "volumes"},
 	}
 	for _, kind := range []string{"promote", "demote"} {
@@ -75,7 +76,7 @@ func TestEngineDiesAtEachStep(t *testing.T) {
 					if kind == "demote" {
 						victim = master
 					}
-					l.armDeath(t, victim, kind+":"+step+":"+when)
+					armed := l.armDeath(t, victim, kind+":"+step+":"+when)
 					_, _ = l.try(90*time.Second, "--node", other(master), "takeover")
 					l.await(t, 90*time.Second, "exactly one serves, the other stands by in sync", func() bool {
 						a, ok1 := l.status("a")
@@ -86,6 +87,9 @@ func TestEngineDiesAtEachStep(t *testing.T) {
 						master = "b"
 					} else {
 						master = "a"
+					}
+					if _, err := os.Stat(armed); err == nil {
+						t.Errorf("the engine of %s never came to this point", victim)
 					}
 					l.notMountedTwice(t)
 				})
