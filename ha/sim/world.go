@@ -218,9 +218,15 @@ func (n *Node) kernelUp() bool   { return n.power && (!n.frozen() || n.kernelLiv
 func (n *Node) now() ha.Instant  { return ha.Instant(n.w.Now - n.bootedAt + time.Hour) }
 func (n *Node) holds() bool      { return n.address && n.w.Now < n.addressTo && n.kernelUp() }
 func (n *Node) referenced() bool { return n.w.Gateway && !n.unplugged && n.power }
-func (n *Node) Role() ha.Role    { return n.engine.plan.Role }
-func (n *Node) Plan() ha.Plan    { return n.engine.plan }
-func (n *Node) Serves() bool     { return n.running() && n.holds() && n.services }
+
+// Role is what its engine's last plan made of it.
+func (n *Node) Role() ha.Role { return n.engine.plan.Role }
+
+// Plan is its engine's last plan.
+func (n *Node) Plan() ha.Plan { return n.engine.plan }
+
+// Serves says whether clients are answered here: it runs, holds the address and runs the services.
+func (n *Node) Serves() bool { return n.running() && n.holds() && n.services }
 
 // Start powers a machine on.
 func (n *Node) Start() {
