@@ -43,7 +43,7 @@ func drawing(s *control.Status, stale, tall bool) templates.Drawing {
 		place(&right, 1, 1+height+gap, tallWidth-2, height)
 		d.Height = 2*height + gap + 2
 		for i := range lines {
-			layDown(&lines[i], i, height+1, height+1+gap)
+			layDown(&lines[i], i, len(lines), height+1, height+1+gap)
 		}
 	} else {
 		height = max(height, lineStep*len(lines)+24)
@@ -116,11 +116,13 @@ func linesOf(s *control.Status, stale, ownIsLeft bool) []templates.Line {
 	for _, v := range s.Volumes {
 		state := aged(diskState(v), stale)
 		line := templates.Line{Name: v.Name, Volume: true, State: state, Dashed: !connected(v.Connection), Detail: v.Disk + " / " + v.PeerDisk}
-		if v.Resync != nil {
+		switch {
+		case v.SplitBrain:
+			line.Detail = "split-brain, " + v.Connection
+		case !connected(v.Connection):
+			line.Detail = v.Disk + ", " + v.Connection
+		case v.Resync != nil:
 			line.Detail = progress(v)
-		}
-		if !connected(v.Connection) {
-			line.Detail += ", " + v.Connection
 		}
 		fromOwn := v.Role == string(ha.Primary)
 		switch v.Connection {
@@ -154,10 +156,10 @@ func layAcross(l *templates.Line, y int) {
 }
 
 // layDown lays a line between two plates one above the other; its text stands beside it, one line of text per line.
-func layDown(l *templates.Line, i, from, to int) {
-	x := 24 + i*14
+func layDown(l *templates.Line, i, n, from, to int) {
+	x := 16 + i*14
 	l.X1, l.Y1, l.X2, l.Y2 = x, from, x, to
-	l.TextX, l.TextY = 24+14*8, from+tallGap*(i+1)-2
+	l.TextX, l.TextY = 16+14*n, from+tallGap*(i+1)-2
 	switch l.Arrow {
 	case "right":
 		l.Y2, l.Arrow = to-12, fmt.Sprintf("%d,%d %d,%d %d,%d", x-7, to-14, x, to, x+7, to-14)

@@ -220,6 +220,7 @@ type console struct {
 
 func start(t *testing.T, e *engine) *console {
 	t.Helper()
+	t.Parallel() // most of a test is waiting
 	dir, ctx := t.TempDir(), context.Background()
 	db, err := store.Open(dir, store.Options{Limits: ha.Limits{BackingPrefixes: []string{"/var/lib/evenkeel/disks"}, MountPrefixes: []string{"/srv"}, Catalogue: []string{"guestbook", "echo"}}})
 	must(t, err)

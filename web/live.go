@@ -40,26 +40,8 @@ func (s *server) live(w http.ResponseWriter, r *http.Request) {
 	}
 	tick := time.NewTicker(liveTick)
 	defer tick.Stop()
-	checked, pinged := time.Now(), time.Now()
-	var sent []byte
-	for {
-		now, err := s.pages.Fragments(r.Context(), r.URL.Query())
-		if err != nil {
-			s.log.Error("a live page failed", "query", r.URL.RawQuery, "error", err)
-			return
-		}
-		switch {
-		case !bytes.Equal(now, sent):
-			sent, pinged = now, time.Now()
-			if out.send(message("fragments", now)) != nil {
-				return
-			}
-		case time.Since(pinged) > livePing:
-			pinged = time.Now()
-			if out.send(": still here\n\n") != nil {
-				return
-			}
-		}
+	checked := time.Now()
+	for out.fragments(s, r) {
 		if time.Since(checked) > sessionCheck {
 			checked = time.Now()
 			if !s.sessions.alive(r.Context(), r) {
@@ -95,9 +77,26 @@ func message(event string, data []byte) string {
 type stream struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
+	last    []byte    // fragments that were sent last
+	at      time.Time // when anything was sent last
 }
 
-func (s stream) send(text string) error {
+// fragments sends the page's live parts if they changed, else now and then a sign of life; it says whether the stream goes on.
+func (s *stream) fragments(from *server, r *http.Request) bool {
+	now, err := from.pages.Fragments(r.Context(), r.URL.Query())
+	if err != nil {
+		from.log.Error("a live page failed", "query", r.URL.RawQuery, "error", err)
+		return false
+	}
+	if !bytes.Equal(now, s.last) {
+		s.last = now
+		return s.send(message("fragments", now)) == nil
+	}
+	return time.Since(s.at) < livePing || s.send(": still here\n\n") == nil
+}
+
+func (s *stream) send(text string) error {
+	s.at = time.Now()
 	if err := s.control.SetWriteDeadline(time.Now().Add(liveWrite)); err != nil {
 		return fmt.Errorf("set the deadline of a live page: %w", err)
 	}
