@@ -215,3 +215,27 @@ func TestRevokeWhileConnectedStaysInSync(t *testing.T) {
 		t.Fatalf("a revoked side has a licence after the loss: %s", st.Disk)
 	}
 }
+
+func TestATakeoverNeedNotWaitForTheConnectionsOwnLimit(t *testing.T) {
+	p := newPair(t, testSize)
+	p.both()
+	p.a.promote(1)
+	p.b.until("peer primary", func(s control.Status) bool { return s.PeerRole == "Primary" })
+	takeover := control.Promote{Epoch: control.Epoch{Counter: 2, Node: "b"}, Permission: "dead"}
+	if _, err := p.b.client.Promote(context.Background(), takeover); err == nil {
+		t.Fatal("promoted beside a primary that answers")
+	}
+	thaw := make(chan struct{})
+	p.a.loop.box.post(call(func(*loop) { <-thaw })) // a hangs; its TCP does not
+	t.Cleanup(func() { close(thaw) })
+	for end := time.Now().Add(5 * time.Second); ; {
+		_, err := p.b.client.Promote(context.Background(), takeover)
+		if err == nil {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal(err)
+		}
+	}
+	must(t, p.b.write(0, pattern(1, 4096)))
+}

@@ -39,7 +39,7 @@ func (l *loop) endSession(r wire.Refuse) {
 	s.ended = &r
 	k := s.link
 	k.data.post(outMessage{Header: wire.Header{Kind: wire.KindBye}, payload: wire.Encode(r)})
-	if r.Code == "replaced" || l.now.Sub(s.heard) > deadAfter {
+	if r.Code == "replaced" || r.Code == "silent" {
 		k.close() // nobody listens there
 	}
 	k.data.finish(farewell)

@@ -29,6 +29,7 @@ type op struct {
 	localDue, remoteDue bool
 	lost                bool // sent, and the connection ended before the acknowledgement
 	hot                 bool // holds references on its extents
+	again               bool // a read that met a write under way: writers wait for it this time
 	mirrored            bool // the peer acknowledged it
 	err                 error
 	began               time.Time
@@ -103,12 +104,16 @@ func (o *op) start(l *loop) {
 	}
 }
 
-// startRead waits for writes that overlap: what they write may yet be lost with this node.
+// startRead waits for writes that overlap: what they write may yet be lost with this node. See readDone for those that begin later.
 func (l *loop) startRead(o *op) {
 	end := o.off + uint64(o.req.Length)
 	if s := l.busy.conflict(o.off, end, true); s != nil {
 		s.waiters = append(s.waiters, o)
 		return
+	}
+	if o.again {
+		o.end, o.quiet = end, true
+		l.busy.add(&o.span)
 	}
 	o.localDue = true
 	l.reading[o] = struct{}{}
@@ -197,14 +202,31 @@ func (e *localDone) happen(l *loop) {
 		l.diskFailed(fmt.Errorf("%s at %d: %w", opName(o.req.Op), o.off, o.err))
 	}
 	if o.req.Op == export.Read {
-		delete(l.reading, o)
-		if !l.serving.Load() {
-			o.err = errIO
-		}
-		l.finish(o, o.err)
+		l.readDone(o)
 		return
 	}
 	l.settle(o)
+}
+
+// readDone answers a read, unless a write began under it and has not completed: what was read may be that write's, which may yet be lost.
+// Then it is read again after that write.
+func (l *loop) readDone(o *op) {
+	delete(l.reading, o)
+	if !l.serving.Load() {
+		o.err = errIO
+	}
+	var waiters []starter
+	if o.again {
+		waiters = l.busy.remove(&o.span)
+	} else if s := l.busy.conflict(o.off, o.off+uint64(o.req.Length), true); s != nil && o.err == nil {
+		o.again = true
+		s.waiters = append(s.waiters, o)
+		return
+	}
+	l.finish(o, o.err)
+	for _, w := range waiters {
+		w.start(l)
+	}
 }
 
 func opName(k export.Op) string {

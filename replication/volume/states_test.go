@@ -62,7 +62,9 @@ func TestTheEnginesSilenceRevokes(t *testing.T) {
 	p.both()
 	p.a.promote(1)
 	p.a.loop.box.post(call(func(l *loop) { l.aliveAt = l.now.Add(-engineSilence - time.Second) }))
-	p.a.until("revoked", func(s control.Status) bool { return s.Role == "Secondary" && strings.Contains(s.Problem, "engine_silent") })
+	p.a.until("revoked", func(s control.Status) bool {
+		return s.Role == "Secondary" && strings.Contains(s.Problem, "engine_silent")
+	})
 	if err := p.a.write(0, pattern(1, 4096)); err == nil {
 		t.Fatal("a revoked volume took a write")
 	}

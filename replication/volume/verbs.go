@@ -20,6 +20,7 @@ func (l *loop) promote(p control.Promote) error {
 	if l.area == nil {
 		return refused("no_disk", "volume %s cannot be promoted: %s", l.config.Name, l.problemText)
 	}
+	l.doubtSession(p.Permission)
 	if s := l.session; s != nil && s.live {
 		if s.peerState.Role == string(replication.Primary) {
 			return refused("peer_primary", "volume %s cannot be promoted: the peer is primary; demote it there first", l.config.Name)
@@ -53,6 +54,14 @@ func (l *loop) promote(p control.Promote) error {
 	l.release()
 	l.changed()
 	return nil
+}
+
+// doubtSession ends a connection that is silent already when the engine says that the peer is gone: its profile may be faster than the
+// connection's own limit.
+func (l *loop) doubtSession(permission string) {
+	if s := l.session; s != nil && permission != "" && l.now.Sub(s.heard) > pingEvery+tickEvery {
+		l.endSession(wire.Refuse{Code: "silent", Text: "the peer is silent, and the engine says that it is gone"})
+	}
 }
 
 // demote ends the role in order: no new requests, everything under way ends, both disks flushed. done gets the result.

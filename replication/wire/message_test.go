@@ -35,7 +35,7 @@ func header(t *rapid.T) Header {
 		Kind:   rapid.SampledFrom(kinds).Draw(t, "kind"),
 		Flags:  Flags(rapid.Uint16().Draw(t, "flags")) & allFlags,
 		Seq:    rapid.Uint64().Draw(t, "seq"),
-		Offset: rapid.Uint64Max(1 << 62).Draw(t, "offset"),
+		Offset: rapid.Uint64Max(1<<62).Draw(t, "offset"),
 		Length: rapid.Uint32().Draw(t, "length"),
 		Size:   rapid.Uint32Max(MaxPayload).Draw(t, "size"),
 	}
