@@ -406,6 +406,7 @@ func (w *World) giveUp(i int) error {
 	return nil
 }
 
+// String shows both nodes, for a failure.
 func (w *World) String() string {
 	text := fmt.Sprintf("linked=%v source=%d todo=%v\n", w.linked, w.source, w.todo)
 	for i, n := range w.n {
