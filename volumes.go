@@ -158,7 +158,8 @@ func volumeState(s control.Status) engine.VolumeState {
 		}
 	}
 	f.AnsweredNow = f.AnsweredNow[max(0, len(f.AnsweredNow)-4):]
-	state := engine.VolumeState{Fact: f, PID: s.PID, Size: s.Size, Problem: s.Problem, Lost: ms(s.LostMS), HeldFor: ms(s.HoldingMS), LastAck: ms(s.LastAckMS)}
+	state := engine.VolumeState{Fact: f, PID: s.PID, Size: s.Size, Problem: s.Problem, ProblemCode: s.ProblemCode, Verdict: s.Verdict,
+		Lost: ms(s.LostMS), HeldFor: ms(s.HoldingMS), LastAck: ms(s.LastAckMS)}
 	if r := s.Resync; r != nil {
 		state.Resync = &hacontrol.Resync{Percent: r.Percent, RateBytes: r.RateBytes, SecondsLeft: r.SecondsLeft, Paused: r.Paused}
 	}

@@ -102,6 +102,7 @@ func (e *engine) observed() []ha.Condition {
 				"Look at its log below the run folder, services/"+s.Name+".log.")
 		}
 	}
+	list = append(list, e.volumeProblems()...)
 	list = append(list, e.addressConditions()...)
 	return append(list, e.processConditions()...)
 }

@@ -304,6 +304,8 @@ type fakeVolume struct {
 	fact    ha.VolumeFact
 	pid     int
 	follows []func(VolumeState)
+	problem string // and its code
+	code    string
 	refuse  map[string]error
 	shell   bool // the kernel let go of the device
 }
@@ -343,7 +345,7 @@ func (v *fakeVolume) Follow(ctx context.Context, each func(VolumeState)) {
 func (v *fakeVolume) state() VolumeState {
 	fact := v.fact
 	fact.AnsweredNow = slices.Clone(fact.AnsweredNow)
-	return VolumeState{Fact: fact, PID: v.pid, Size: 1 << 20, Lost: -1, LastAck: -1}
+	return VolumeState{Fact: fact, PID: v.pid, Size: 1 << 20, Lost: -1, LastAck: -1, Problem: v.problem, ProblemCode: v.code}
 }
 
 // do is one call: refused if the test says so.

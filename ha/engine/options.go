@@ -72,6 +72,8 @@ type VolumeState struct {
 	Size    uint64 // bytes
 	Resync  *control.Resync
 	Problem string // one sentence; empty = none
+	// ProblemCode names the problem; Verdict is the newest handshake's rule and reason, "rule: sentence".
+	ProblemCode, Verdict string
 	// Lost, HeldFor and LastAck are ages; negative = never, or not now.
 	Lost, HeldFor, LastAck time.Duration
 }

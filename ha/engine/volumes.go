@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -37,7 +36,8 @@ type volume struct {
 	aliveAt   ha.Instant
 	lastError string
 	pid       int
-	told      toldAnswer // the peer's answer that the volume was told last
+	noted     VolumeState // as the log knows it
+	told      toldAnswer  // the peer's answer that the volume was told last
 }
 
 // last is the newest state; any goroutine may ask.
@@ -132,9 +132,16 @@ func (e *engine) openVolume(setting ha.VolumeSetting, config VolumeConfig) {
 	})
 }
 
-// noteVolume counts the restarts of a volume's process.
+// noteVolume tells the log what is new, and lets a new process be called at once.
 func (e *engine) noteVolume(v *volume, s VolumeState) {
-	if s.Fact.Running && s.PID != 0 && s.PID != v.pid {
+	if !s.Fact.Running || s.PID == 0 {
+		return
+	}
+	for _, event := range volumeEvents(v.setting.Name, v.noted, s) {
+		e.note(event)
+	}
+	v.noted = s
+	if s.PID != v.pid {
 		v.pid = s.PID
 		v.retryAt = 0
 	}
@@ -342,15 +349,4 @@ func (e *engine) vow(name string) bool {
 		return false
 	}
 	return true
-}
-
-// volumeProblem is the first volume whose process is away, for a sentence.
-func (e *engine) volumeProblem() string {
-	var away []string
-	for _, name := range e.volumeNames() {
-		if !e.volumes[name].fact().Running {
-			away = append(away, name)
-		}
-	}
-	return strings.Join(away, ", ")
 }
