@@ -256,6 +256,11 @@ func (e *engine) finish(r *run, failed error, took time.Duration) {
 // endOfProcedure keeps the measured times and tells the log.
 func (e *engine) endOfProcedure(r *run, took time.Duration) {
 	removeFile(filepath.Join(e.dir, procedureFile))
+	if r.stop.Load() && r.fact.State != ha.ProcedureDone {
+		e.note(control.Event{Log: "failover", Code: "procedure.abandoned", Severity: ha.Warning,
+			Text: fmt.Sprintf("Procedure %s was abandoned after %d ms: %s.", r.procedure.Kind, took.Milliseconds(), r.fact.Error)})
+		return
+	}
 	if r.fact.State != ha.ProcedureDone {
 		e.note(control.Event{Log: "failover", Code: "procedure.failed", Severity: ha.Critical,
 			Text: fmt.Sprintf("Procedure %s failed after %d ms at %s.", r.procedure.Kind, took.Milliseconds(), r.fact.Error)})
