@@ -19,7 +19,9 @@ func run(t *testing.T, name string, args ...string) string {
 	if _, err := exec.LookPath(name); err != nil {
 		t.Skipf("%s is not installed", name)
 	}
-	out, err := exec.Command(name, args...).CombinedOutput()
+	c := exec.Command(name, args...)
+	c.Dir = t.TempDir() // fio leaves a file where it runs
+	out, err := c.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
 	}
