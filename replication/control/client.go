@@ -87,7 +87,9 @@ func (c *Client) StreamStatus(ctx context.Context, each func(Status)) error {
 }
 
 // Alive tells that the engine completed a Step.
-func (c *Client) Alive(ctx context.Context) error { return c.tell(ctx, "/v1/alive", struct{}{}, wordTimeout) }
+func (c *Client) Alive(ctx context.Context) error {
+	return c.tell(ctx, "/v1/alive", struct{}{}, wordTimeout)
+}
 
 // Configure changes what can be changed live.
 func (c *Client) Configure(ctx context.Context, config Config) error {
