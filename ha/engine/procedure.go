@@ -148,7 +148,7 @@ func (e *engine) carryOut(ctx context.Context, r *run, j *job, steps []step, pre
 			break
 		}
 		e.progress(ctx, r, i, "running", 0, nil)
-		err, took := e.oneStep(ctx, j, s)
+		took, err := e.oneStep(ctx, j, s)
 		state := "done"
 		if err != nil {
 			state = "failed"
@@ -186,11 +186,11 @@ func (r *run) end() {
 	}
 }
 
-func (e *engine) oneStep(ctx context.Context, j *job, s step) (error, time.Duration) {
+func (e *engine) oneStep(ctx context.Context, j *job, s step) (time.Duration, error) {
 	began := time.Now()
 	if s.guarded {
 		if err := e.gate.check(j.procedure); err != nil {
-			return err, 0
+			return 0, err
 		}
 	}
 	point := string(j.procedure.Kind) + ":" + s.name
@@ -204,7 +204,7 @@ func (e *engine) oneStep(ctx context.Context, j *job, s step) (error, time.Durat
 	if err == nil {
 		e.shells.reached(point + ":after")
 	}
-	return err, time.Since(began)
+	return time.Since(began), err
 }
 
 // progress tells the loop how far the procedure is and waits for the decision after it.
