@@ -91,6 +91,10 @@ func (p *Pages) sentence(live Snapshot, peer *control.Status, stale bool) templa
 		return p.standing(s.Peer.Node, s.Node, &s.Takeover)
 	case s.State == string(ha.Promoting), s.State == string(ha.Demoting), s.State == string(ha.Starting):
 		return say(templates.Info, "%s is %s; nobody serves at this moment.", s.Node, s.State)
+	case s.Peer.Alive && s.Peer.State != nil && *s.Peer.State == string(ha.Promoting):
+		return say(templates.Info, "%s is promoting; nobody serves at this moment.", s.Peer.Node)
+	case s.Peer.Verdict == string(ha.PeerSuspect):
+		return say(templates.Warning, "%s misses the beats of %s and looks whether it still serves.", s.Node, s.Peer.Node)
 	}
 	return say(templates.Critical, "Nobody serves: %s is %s, %s is %s.", s.Node, s.State, s.Peer.Node, s.Peer.Verdict)
 }
@@ -254,9 +258,10 @@ func linkState(l control.Link) templates.State {
 	return templates.State{Kind: templates.Unknown, Word: "never heard"}
 }
 
+// refused lists what was not accepted. A node's own beats, which a bridge may send back, are no fault and not shown.
 func refused(counts map[string]uint64) string {
 	text := ""
-	for _, reason := range []string{"ttl", "own", "cluster", "key", "replay", "malformed", "echo"} {
+	for _, reason := range []string{"ttl", "cluster", "key", "replay", "malformed", "echo"} {
 		if n := counts[reason]; n > 0 {
 			text += fmt.Sprintf("%s %d ", reason, n)
 		}
