@@ -49,7 +49,7 @@ func (l *loop) peerVerdict(s *session, p wire.Verdict) error {
 	switch v.Direction {
 	case replication.None:
 		s.direction = v.Direction
-		return l.store(s, l.state.Agree(s.peer))
+		return l.store(s, l.state.ForgetPeer()) // Agree follows when both have: goLive
 	case replication.Source, replication.Target:
 		s.direction = v.Direction
 		l.exchange(s)

@@ -177,6 +177,14 @@ func (l *loop) goLive(s *session) {
 	if !s.ready || !s.peerReady || s.live || s.ended != nil {
 		return
 	}
+	if s.direction == replication.None {
+		// Both have durably forgotten what they recorded of the other, so neither can start alone on it (safety.md 11).
+		if err := l.save(l.state.Agree(s.peer)); err != nil {
+			l.diskFailed(err)
+			return
+		}
+		l.sendState()
+	}
 	s.live = true
 	l.lostAt, l.lostReason, l.discardPeer = time.Time{}, "", false
 	if !s.verdict.WentBack || s.direction == replication.Source {
