@@ -81,6 +81,7 @@ type engine struct {
 	facts      ha.Facts
 	since      ha.Instant // when the role was entered
 	conditions conditionAges
+	foreign    refusedState
 	peer       peerState
 	vows       map[string]bool // volumes of which the peer was told that there is none here
 

@@ -102,6 +102,9 @@ func (e *engine) observed() []ha.Condition {
 				"Look at its log below the run folder, services/"+s.Name+".log.")
 		}
 	}
+	others := append(e.refusedConditions(), e.versionConditions()...)
+	e.noteObserved(others)
+	list = append(list, others...)
 	list = append(list, e.volumeProblems()...)
 	list = append(list, e.addressConditions()...)
 	return append(list, e.processConditions()...)

@@ -91,6 +91,7 @@ func (e *engine) takeReport(r heart.Report) {
 	}
 	r.Confirmed = max(r.Confirmed, e.heart.report.Confirmed)
 	e.heart.report, e.heart.heardAt = r, now()
+	e.foreign.follow(r.Counters, e.heart.heardAt)
 	e.heart.everHeard = e.heart.everHeard || r.Facts.EverHeard
 	if r.Beat != nil {
 		e.hearPeer(r.Beat)
