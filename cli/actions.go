@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -33,12 +34,22 @@ func (a *app) order(c *cobra.Command, ask func(context.Context, *control.Client)
 
 func printOutcome(w io.Writer, o control.Outcome) {
 	fmt.Fprintln(w, o.Text)
+	preview := o.Code == "possible"
+	if preview {
+		fmt.Fprintln(w, "These steps would be done, with the time that each took last:")
+	}
 	for _, s := range o.Steps {
-		took := ""
+		if !preview && o.Code != "done" {
+			break // they are of an earlier move
+		}
+		state, took := s.State, ""
+		if preview {
+			state = ""
+		}
 		if s.MS != nil {
 			took = fmt.Sprintf("%d ms", *s.MS)
 		}
-		fmt.Fprintf(w, "  %-24s %-8s %s\n", s.Name, s.State, took)
+		fmt.Fprintf(w, "  %-24s %-8s %s\n", s.Name, state, took)
 	}
 	for _, b := range o.Blockers {
 		fmt.Fprintf(w, "  blocked by %s: %s\n", b.Code, b.Text)
@@ -48,7 +59,7 @@ func printOutcome(w io.Writer, o control.Outcome) {
 func (a *app) takeoverCommand() *cobra.Command {
 	var o control.Order
 	c := &cobra.Command{
-		Use: "takeover", Short: "Make this node the running master", Args: cobra.NoArgs,
+		Use: "takeover", Short: "Make this node the running master", Args: arguments(0),
 		Long: "Make this node the running master. If the other node serves, it gives the role away in order.\n" +
 			"--force starts with this node's data although something newer may exist; type this node's id with --confirm.",
 	}
@@ -67,7 +78,7 @@ func (a *app) takeoverCommand() *cobra.Command {
 
 func (a *app) releaseCommand() *cobra.Command {
 	var o control.Order
-	c := &cobra.Command{Use: "release", Short: "Make this node the running slave: the other becomes master", Args: cobra.NoArgs}
+	c := &cobra.Command{Use: "release", Short: "Make this node the running slave: the other becomes master", Args: arguments(0)}
 	c.Flags().BoolVar(&o.DryRun, "dry-run", false, "only say what would happen")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		o.By = by()
@@ -79,8 +90,11 @@ func (a *app) releaseCommand() *cobra.Command {
 func (a *app) standbyCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "standby on|off", Short: "Keep this node from becoming master, or let it again",
-		Args: cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs), ValidArgs: []string{"on", "off"},
+		Args: arguments(1), ValidArgs: []string{"on", "off"},
 		RunE: func(c *cobra.Command, args []string) error {
+			if args[0] != "on" && args[0] != "off" {
+				return usageError{fmt.Errorf("standby %q is not known: enter on or off", args[0])}
+			}
 			on := args[0] == "on"
 			return a.order(c, func(ctx context.Context, e *control.Client) (control.Outcome, error) {
 				return e.Standby(ctx, control.Switch{On: on, By: by()})
@@ -95,7 +109,7 @@ func (a *app) armCommand(on bool) *cobra.Command {
 		use, short = "disarm", "Let the pair only observe: no takeover by itself; the data rules stay in force"
 	}
 	return &cobra.Command{
-		Use: use, Short: short, Args: cobra.NoArgs,
+		Use: use, Short: short, Args: arguments(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			return a.order(c, func(ctx context.Context, e *control.Client) (control.Outcome, error) {
 				return e.Armed(ctx, control.Switch{On: on, By: by()})
@@ -107,7 +121,7 @@ func (a *app) armCommand(on bool) *cobra.Command {
 func (a *app) eventsCommand() *cobra.Command {
 	var asJSON, follow bool
 	var f control.EventFilter
-	c := &cobra.Command{Use: "events", Short: "Show what happened", Args: cobra.NoArgs}
+	c := &cobra.Command{Use: "events", Short: "Show what happened", Args: arguments(0)}
 	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line")
 	c.Flags().BoolVar(&follow, "follow", false, "go on with new ones until interrupted")
 	c.Flags().IntVar(&f.Limit, "limit", 200, "the newest so many")
@@ -118,6 +132,9 @@ func (a *app) eventsCommand() *cobra.Command {
 		client, other, err := a.dial()
 		if err != nil {
 			return err
+		}
+		if f.Log != "" && !slices.Contains([]string{"heartbeat", "failover"}, f.Log) {
+			return usageError{fmt.Errorf("--log %q is none: enter heartbeat or failover", f.Log)}
 		}
 		f.Node = other
 		ctx, cancel := context.WithTimeout(c.Context(), askDeadline)

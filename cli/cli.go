@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -50,7 +51,7 @@ func Main(ctx context.Context, d Deps, args []string) int {
 	a := &app{Deps: d, out: os.Stdout}
 	root := a.root()
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	command, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return control.ExitDone
 	}
@@ -64,7 +65,7 @@ func Main(ctx context.Context, d Deps, args []string) int {
 		fmt.Fprintln(os.Stderr, "evenkeel:", api.Text)
 		return api.Exit
 	case errors.As(err, &usage) || !a.began:
-		fmt.Fprintf(os.Stderr, "evenkeel: %v (see evenkeel --help)\n", err)
+		fmt.Fprintf(os.Stderr, "evenkeel: %v (see %s --help)\n", err, command.CommandPath())
 		return control.ExitUsage
 	}
 	fmt.Fprintln(os.Stderr, "evenkeel:", err)
@@ -88,6 +89,10 @@ func (a *app) root() *cobra.Command {
 		Version: a.Version, SilenceErrors: true, SilenceUsage: true,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
+		text, _, _ := strings.Cut(err.Error(), ": strconv.") // how Go reads numbers helps nobody
+		return usageError{errors.New(text)}
+	})
 	f := root.PersistentFlags()
 	f.StringVar(&a.config, "config", defaultConfig, "root's configuration of this node")
 	f.StringVar(&a.node, "node", "", "node to ask: this one, the other through the peer channel, or a node of the lab")
@@ -100,6 +105,20 @@ func (a *app) root() *cobra.Command {
 	}
 	a.noteBeginning(root)
 	return root
+}
+
+// arguments is a check of how many arguments a command has; a wrong number is a usage error that shows the right line.
+func arguments(n int) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if len(args) == n {
+			return nil
+		}
+		line := strings.TrimSuffix(c.UseLine(), " [flags]")
+		if len(args) > n {
+			return usageError{fmt.Errorf("%q is one argument too many: use `%s`", args[n], line)}
+		}
+		return usageError{fmt.Errorf("an argument is missing: use `%s`", line)}
+	}
 }
 
 // noteBeginning makes every command note that its own code was reached: what fails before that (flags, arguments, required flags) is usage.
@@ -123,7 +142,7 @@ const (
 // runCommand is the supervisor of one node.
 func (a *app) runCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "run", Short: "Run all processes of this node in the foreground", Args: cobra.NoArgs,
+		Use: "run", Short: "Run all processes of this node in the foreground", Args: arguments(0),
 		RunE: func(c *cobra.Command, _ []string) error { return a.Run(c.Context(), a.config) },
 	}
 }

@@ -37,6 +37,10 @@ func (a *app) dial() (c *control.Client, other string, err error) {
 	if len(a.node) != 1 || a.node[0] < 'a' || a.node[0] > 'z' {
 		return nil, "", usageError{fmt.Errorf("--node %q is not a node: enter a or b", a.node)}
 	}
+	if _, err := os.Stat(filepath.Join(dir, a.node)); err != nil {
+		return nil, "", &control.Error{Exit: control.ExitNotRunning, Code: "no_lab",
+			Text: fmt.Sprintf("no lab with a node %s is in %s: start one with `evenkeel lab up`, or name its folder with --lab", a.node, dir)}
+	}
 	return control.NewClient(filepath.Join(dir, a.node, "run", socketName)), "", nil
 }
 

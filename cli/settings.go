@@ -3,10 +3,10 @@ package cli
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -64,7 +64,7 @@ func (a *app) withStore(f func(context.Context, Store) error) func(*cobra.Comman
 
 func (a *app) configCommand() *cobra.Command {
 	c := &cobra.Command{Use: "config", Short: "Settings as text: export, import, history, revert", Args: cobra.NoArgs, RunE: showHelp}
-	export := &cobra.Command{Use: "export", Short: "Print the newest settings as JSON", Args: cobra.NoArgs}
+	export := &cobra.Command{Use: "export", Short: "Print the newest settings as JSON", Args: arguments(0)}
 	export.RunE = a.withStore(func(ctx context.Context, s Store) error {
 		latest, err := s.Latest(ctx)
 		if err != nil {
@@ -72,7 +72,7 @@ func (a *app) configCommand() *cobra.Command {
 		}
 		return printJSON(a.out, latest)
 	})
-	history := &cobra.Command{Use: "history", Short: "List the revisions", Args: cobra.NoArgs}
+	history := &cobra.Command{Use: "history", Short: "List the revisions", Args: arguments(0)}
 	history.RunE = a.withStore(func(ctx context.Context, s Store) error {
 		list, err := s.Revisions(ctx)
 		w := tabwriter.NewWriter(a.out, 2, 4, 2, ' ', 0)
@@ -87,45 +87,36 @@ func (a *app) configCommand() *cobra.Command {
 }
 
 func (a *app) configImport() *cobra.Command {
-	c := &cobra.Command{Use: "import FILE", Short: "Save settings from JSON as a new revision; - reads standard input", Args: cobra.ExactArgs(1)}
+	c := &cobra.Command{Use: "import FILE", Short: "Save settings from JSON as a new revision; - reads standard input", Args: arguments(1)}
 	c.RunE = func(c *cobra.Command, args []string) error {
 		wish, err := readSettings(args[0])
-		if err != nil {
-			return err
+		if err == nil {
+			err = a.save(c, func(context.Context, Store) (ha.Settings, error) { return wish, nil })
 		}
-		return a.save(c, func(context.Context, Store) (ha.Settings, error) { return wish, nil })
+		return oneLine(err)
 	}
 	return c
 }
 
-func readSettings(path string) (s ha.Settings, err error) {
-	in := io.Reader(os.Stdin)
-	if path != "-" {
-		f, err := os.Open(path)
-		if err != nil {
-			return s, err
-		}
-		defer f.Close()
-		in = f
-	}
-	d := json.NewDecoder(io.LimitReader(in, 1<<20))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&s); err != nil {
-		return s, fmt.Errorf("cannot read the settings from %s: %w", path, err)
-	}
-	return s, nil
-}
-
 func (a *app) configRevert() *cobra.Command {
-	c := &cobra.Command{Use: "revert REVISION", Short: "Save an older revision again as the newest", Args: cobra.ExactArgs(1)}
+	c := &cobra.Command{Use: "revert REVISION", Short: "Save an older revision again as the newest", Args: arguments(1)}
 	c.RunE = func(c *cobra.Command, args []string) error {
 		n, err := strconv.ParseUint(args[0], 10, 63)
 		if err != nil {
 			return usageError{fmt.Errorf("%q is not a revision number: see evenkeel config history", args[0])}
 		}
-		return a.save(c, func(ctx context.Context, s Store) (ha.Settings, error) { return s.Load(ctx, n) })
+		return a.save(c, func(ctx context.Context, s Store) (ha.Settings, error) { return loadRevision(ctx, s, n) })
 	}
 	return c
+}
+
+// loadRevision names the revision that is missing.
+func loadRevision(ctx context.Context, s Store, n uint64) (ha.Settings, error) {
+	list, err := s.Revisions(ctx)
+	if err == nil && !slices.ContainsFunc(list, func(r Revision) bool { return r.Number == n }) {
+		return ha.Settings{}, fmt.Errorf("revision %d is not stored: see evenkeel config history", n)
+	}
+	return s.Load(ctx, n)
 }
 
 // save stores settings as a new revision and tells the engine; a running engine is not needed for it.
@@ -162,7 +153,7 @@ func (a *app) save(c *cobra.Command, wish func(context.Context, Store) (ha.Setti
 
 func (a *app) userCommand() *cobra.Command {
 	c := &cobra.Command{Use: "user", Short: "Users of the console", Args: cobra.NoArgs, RunE: showHelp}
-	list := &cobra.Command{Use: "list", Short: "List the users", Args: cobra.NoArgs}
+	list := &cobra.Command{Use: "list", Short: "List the users", Args: arguments(0)}
 	list.RunE = a.withStore(func(ctx context.Context, s Store) error {
 		users, err := s.Users(ctx)
 		for _, u := range users {
@@ -177,7 +168,7 @@ func (a *app) userCommand() *cobra.Command {
 }
 
 func (a *app) passwordCommand(use, short string, act func(Store, context.Context, string, string) error) *cobra.Command {
-	c := &cobra.Command{Use: use, Short: short, Args: cobra.ExactArgs(1)}
+	c := &cobra.Command{Use: use, Short: short, Args: arguments(1)}
 	c.RunE = func(c *cobra.Command, args []string) error {
 		password, err := readPassword()
 		if err != nil {

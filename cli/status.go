@@ -20,7 +20,7 @@ const askDeadline = 10 * time.Second
 
 func (a *app) statusCommand() *cobra.Command {
 	var asJSON bool
-	c := &cobra.Command{Use: "status", Short: "Show what this node is and how the pair is", Args: cobra.NoArgs}
+	c := &cobra.Command{Use: "status", Short: "Show what this node is and how the pair is", Args: arguments(0)}
 	c.Flags().BoolVar(&asJSON, "json", false, "the documented contract, for programs")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		s, err := a.status(c.Context())
@@ -76,7 +76,7 @@ func printStatus(out io.Writer, s control.Status) error {
 	fmt.Fprintf(out, "%s  %s (configured %s)  epoch %d/%s  %s\n", s.Node, s.State, s.ConfiguredRole, s.Epoch.Counter, s.Epoch.Node, armed(s.Armed))
 	fmt.Fprintln(out, Sentence(s))
 	if s.StateReason != nil {
-		fmt.Fprintln(out, "Why:", *s.StateReason)
+		fmt.Fprintln(out, "Why:", ha.Reason(*s.StateReason).Text())
 	}
 	for _, c := range s.Conditions {
 		fmt.Fprintf(out, "%-8s  %s\n", strings.ToUpper(string(c.Severity)), c.Text)
@@ -159,7 +159,7 @@ func volumeNote(v control.Volume) string {
 
 func (a *app) checkCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "check", Short: "One line for monitoring; exit 0 ok, 1 warning, 2 critical, 3 unknown", Args: cobra.NoArgs,
+		Use: "check", Short: "One line for monitoring; exit 0 ok, 1 warning, 2 critical, 3 unknown", Args: arguments(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			s, err := a.status(c.Context())
 			if err != nil {
@@ -198,7 +198,7 @@ func worst(list []control.Condition) (code int, word string, texts []string) {
 
 func (a *app) explainCommand() *cobra.Command {
 	var asJSON bool
-	c := &cobra.Command{Use: "explain", Short: "Say why this node is master or not, and what protects the pair", Args: cobra.NoArgs}
+	c := &cobra.Command{Use: "explain", Short: "Say why this node is master or not, and what protects the pair", Args: arguments(0)}
 	c.Flags().BoolVar(&asJSON, "json", false, "with the facts of the last decision")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		client, err := a.dialHere()

@@ -16,7 +16,7 @@ import (
 func Commands() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "lab",
-		Short: "a pair on this machine, to try and to break",
+		Short: "A pair on this machine, to try and to break",
 		Long: `The lab is a whole pair on this machine: nodes a and b and a client in namespaces of their own, with the networks lan, wan
 and sync, a serial line, replicated disks, a virtual address and two small services. Cables can be cut, machines killed or
 frozen, disks broken. It needs root and touches nothing outside its folder, its namespaces and its loop devices.`,
@@ -41,6 +41,9 @@ func folder(c *cobra.Command) (layout, error) {
 	dir, err := c.Flags().GetString("dir")
 	if err != nil {
 		return layout{}, err
+	}
+	if f := c.Flag("lab"); dir == "" && f != nil { // what the other commands call the lab's folder
+		dir = f.Value.String()
 	}
 	if dir == "" {
 		dir = os.Getenv(dirVariable)
@@ -87,7 +90,7 @@ func readWhat(_ *cobra.Command, args []string) (Order, error) { return Order{Wha
 
 func cutCommand() *cobra.Command {
 	c := &cobra.Command{
-		Use: "cut WHAT", Short: "cut a cable: serial, lan, wan, sync, a:lan, a:all, all", Args: arguments(1, 1),
+		Use: "cut WHAT", Short: "Cut a cable: serial, lan, wan, sync, a:lan, a:all, all", Args: arguments(1, 1),
 		Long: `Cut a cable. WHAT is serial, lan, wan or sync (that network, both nodes), a:lan (that node's cable), a:all or all.
 The carrier is lost; with --silent frames vanish and the carrier stays; --to NODE drops only what goes to that node.
 A cut stays over kill and start, until it is joined.`,
@@ -102,12 +105,12 @@ A cut stays over kill and start, until it is joined.`,
 }
 
 func joinCommand() *cobra.Command {
-	return &cobra.Command{Use: "join WHAT", Short: "mend a cable that was cut", Args: arguments(1, 1), RunE: send("join", readWhat)}
+	return &cobra.Command{Use: "join WHAT", Short: "Mend a cable that was cut", Args: arguments(1, 1), RunE: send("join", readWhat)}
 }
 
 func lossCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "loss WHAT PERCENT", Short: "make a cable or a network lose frames", Args: arguments(2, 2),
+		Use: "loss WHAT PERCENT", Short: "Make a cable or a network lose frames", Args: arguments(2, 2),
 		Long:    "Make a node's cable (in each direction) or a whole network (each frame once) lose a percentage of its frames; 0% ends it.",
 		Example: "  evenkeel lab loss a:lan 30%", RunE: send("loss", readPercent),
 	}
@@ -115,7 +118,7 @@ func lossCommand() *cobra.Command {
 
 func noiseCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "noise serial PERCENT", Short: "flip bits on the serial line", Args: arguments(2, 2),
+		Use: "noise serial PERCENT", Short: "Flip bits on the serial line", Args: arguments(2, 2),
 		Example: "  evenkeel lab noise serial 2%", RunE: send("noise", readPercent),
 	}
 }
@@ -131,7 +134,7 @@ func readPercent(_ *cobra.Command, args []string) (Order, error) {
 
 func baudCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "baud serial RATE", Short: "set the rate of the serial line, in bits a second", Args: arguments(2, 2),
+		Use: "baud serial RATE", Short: "Set the rate of the serial line, in bits a second", Args: arguments(2, 2),
 		Example: "  evenkeel lab baud serial 9600",
 		RunE: send("baud", func(_ *cobra.Command, args []string) (Order, error) {
 			rate, err := strconv.Atoi(args[1])
@@ -144,16 +147,16 @@ func baudCommand() *cobra.Command {
 }
 
 func startCommand() *cobra.Command {
-	return &cobra.Command{Use: "start NODE", Short: "switch a node on", Args: arguments(1, 1), RunE: send("start", readNode)}
+	return &cobra.Command{Use: "start NODE", Short: "Switch a node on", Args: arguments(1, 1), RunE: send("start", readNode)}
 }
 
 func stopCommand() *cobra.Command {
-	return &cobra.Command{Use: "stop NODE", Short: "shut a node down in order", Args: arguments(1, 1), RunE: send("stop", readNode)}
+	return &cobra.Command{Use: "stop NODE", Short: "Shut a node down in order", Args: arguments(1, 1), RunE: send("stop", readNode)}
 }
 
 func killCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "kill NODE [heart|engine|web|volume]", Short: "cut a node's power, or kill one of its processes", Args: arguments(1, 2),
+		Use: "kill NODE [heart|engine|web|volume]", Short: "Cut a node's power, or kill one of its processes", Args: arguments(1, 2),
 		Example: "  evenkeel lab kill a\n  evenkeel lab kill a heart\n  evenkeel lab kill b volume/data",
 		RunE: send("kill", func(_ *cobra.Command, args []string) (Order, error) {
 			return Order{Node: args[0], Process: strings.Join(args[1:], "")}, nil
@@ -163,7 +166,7 @@ func killCommand() *cobra.Command {
 
 func freezeCommand() *cobra.Command {
 	c := &cobra.Command{
-		Use: "freeze NODE", Short: "pause a node: nothing runs, nothing answers, carriers stay", Args: arguments(1, 1),
+		Use: "freeze NODE", Short: "Pause a node: nothing runs, nothing answers, carriers stay", Args: arguments(1, 1),
 	}
 	userland := c.Flags().Bool("userland", false, "stop the processes only: the kernel still answers")
 	c.RunE = send("freeze", func(_ *cobra.Command, args []string) (Order, error) {
@@ -173,18 +176,18 @@ func freezeCommand() *cobra.Command {
 }
 
 func thawCommand() *cobra.Command {
-	return &cobra.Command{Use: "thaw NODE", Short: "let a frozen node go on", Args: arguments(1, 1), RunE: send("thaw", readNode)}
+	return &cobra.Command{Use: "thaw NODE", Short: "Let a frozen node go on", Args: arguments(1, 1), RunE: send("thaw", readNode)}
 }
 
 func diskCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "disk NODE ok|error|slow|full", Short: "make a node's backing disks misbehave", Args: arguments(2, 2), RunE: send("disk", readMode),
+		Use: "disk NODE ok|error|slow|full", Short: "Make a node's backing disks misbehave", Args: arguments(2, 2), RunE: send("disk", readMode),
 	}
 }
 
 func stateDiskCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "state-disk NODE full|ok", Short: "fill the folder of a node's own state", Args: arguments(2, 2), RunE: send("state-disk", readMode),
+		Use: "state-disk NODE full|ok", Short: "Fill the folder of a node's own state", Args: arguments(2, 2), RunE: send("state-disk", readMode),
 	}
 }
 
@@ -195,7 +198,7 @@ func readMode(_ *cobra.Command, args []string) (Order, error) {
 
 func downCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "down", Short: "end the lab; nothing is kept", Args: arguments(0, 0),
+		Use: "down", Short: "End the lab; nothing is kept", Args: arguments(0, 0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			l, err := folder(c)
 			if err != nil {
@@ -217,7 +220,7 @@ func downCommand() *cobra.Command {
 
 func execCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "exec a|b|client -- COMMAND...", Short: "run a command inside a node or the client; its exit code", Args: arguments(2, 1<<16),
+		Use: "exec a|b|client -- COMMAND...", Short: "Run a command inside a node or the client; its exit code", Args: arguments(2, 1<<16),
 		Example: "  evenkeel lab exec a -- evenkeel status\n  evenkeel lab exec client -- curl http://10.88.1.100:8080/entries",
 		RunE: func(c *cobra.Command, args []string) error {
 			l, err := folder(c)
@@ -234,7 +237,7 @@ func execCommand() *cobra.Command {
 }
 
 func daemonCommand() *cobra.Command {
-	c := &cobra.Command{Use: "daemon", Hidden: true, Short: "the lab itself; `lab up` starts it", Args: arguments(0, 0)}
+	c := &cobra.Command{Use: "daemon", Hidden: true, Short: "The lab itself; `lab up` starts it", Args: arguments(0, 0)}
 	options := c.Flags().String("options", "{}", "Options as JSON")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		l, err := folder(c)
@@ -251,7 +254,7 @@ func daemonCommand() *cobra.Command {
 }
 
 func nodeInitCommand() *cobra.Command {
-	c := &cobra.Command{Use: "node-init", Hidden: true, Short: "first process of a node; the daemon starts it", Args: arguments(0, 0)}
+	c := &cobra.Command{Use: "node-init", Hidden: true, Short: "First process of a node; the daemon starts it", Args: arguments(0, 0)}
 	m := machine{}
 	c.Flags().StringVar(&m.node, "node", "", "a or b")
 	c.Flags().StringVar(&m.serial, "serial", "", "pseudo-terminal that becomes /dev/ttyS0")

@@ -30,7 +30,7 @@ func untilStopped(c *cobra.Command) (context.Context, context.CancelFunc) {
 }
 
 func guestbookCommand() *cobra.Command {
-	c := &cobra.Command{Use: "guestbook", Hidden: true, Short: "the lab's service on the volume", Args: arguments(0, 0)}
+	c := &cobra.Command{Use: "guestbook", Hidden: true, Short: "The lab's service on the volume", Args: arguments(0, 0)}
 	node := c.Flags().String("node", "", "node that answers")
 	data := c.Flags().String("data", "/srv/data", "folder of the database")
 	listen := c.Flags().String("listen", fmt.Sprintf("0.0.0.0:%d", guestbookPort), "address:port")
@@ -43,7 +43,7 @@ func guestbookCommand() *cobra.Command {
 }
 
 func echoCommand() *cobra.Command {
-	c := &cobra.Command{Use: "echo", Hidden: true, Short: "the lab's service that tells who answers", Args: arguments(0, 0)}
+	c := &cobra.Command{Use: "echo", Hidden: true, Short: "The lab's service that tells who answers", Args: arguments(0, 0)}
 	node := c.Flags().String("node", "", "node that answers")
 	port := c.Flags().Int("port", echoPort, "UDP and TCP port")
 	c.RunE = func(c *cobra.Command, _ []string) error {
@@ -59,7 +59,7 @@ const insideVariable = "EVENKEEL_LAB_INSIDE"
 
 func probeCommand() *cobra.Command {
 	c := &cobra.Command{
-		Use: "probe [ADDRESS:PORT]", Short: "ask an address from the client and tell how long nobody answered", Args: arguments(0, 1),
+		Use: "probe [ADDRESS:PORT]", Short: "Ask an address from the client and tell how long nobody answered", Args: arguments(0, 1),
 		Long: `Ask the echo service at ADDRESS:PORT (or a page, with --http URL) from the client, once per interval. An answer after 200 ms counts as
 lost. Prints how many were sent and lost, the longest silence (both ends included) and which node answered when.`,
 		Example: "  evenkeel lab probe --for 10s 10.88.1.100:7007\n  evenkeel lab probe --http http://10.88.1.100:8080/ --json",

@@ -12,7 +12,7 @@ import (
 )
 
 func statusCommand() *cobra.Command {
-	c := &cobra.Command{Use: "status", Short: "processes, networks, cables and faults in force", Args: arguments(0, 0)}
+	c := &cobra.Command{Use: "status", Short: "Processes, networks, cables and faults in force", Args: arguments(0, 0)}
 	asJSON := c.Flags().Bool("json", false, "print JSON")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		l, err := folder(c)

@@ -24,7 +24,7 @@ const readyLimit = 30 * time.Second
 
 func upCommand() *cobra.Command {
 	c := &cobra.Command{
-		Use: "up", Short: "start the pair", Args: arguments(0, 0),
+		Use: "up", Short: "Start the pair", Args: arguments(0, 0),
 		Long: `Start nodes a and b, print their consoles and how to sign in, and stay until Ctrl-C ends the lab. With --detach return
 when the pair is in sync and serving, and leave it running.`,
 		Example: "  evenkeel lab up\n  evenkeel lab up --detach --profile fast --volume-size 1G\n  evenkeel lab up --dir /tmp/second --console-port 0",

@@ -42,7 +42,7 @@ func rungs(v *view) []string {
 		"a probe of the other node on every path before it counts as dead",
 	}
 	if n := len(v.settings.General.References); n > 0 {
-		list = append(list, fmt.Sprintf("%d reference points that must answer before a takeover", n))
+		list = append(list, fmt.Sprintf("reference points that must answer before a takeover: %d", n))
 	}
 	if !v.facts.NoVolumes {
 		list = append(list, "no write is acknowledged alone without permission", "generations: data that differ are never overwritten silently")

@@ -22,7 +22,6 @@ var refusedWords = map[beat.Refusal][2]string{
 	beat.Stranger: {"beats of a node that does not belong to this pair", "Check the nodes' ids on the General page of both."},
 	beat.TTL:      {"beats that came through a router", "Connect both nodes to the same network; a beat never crosses a router."},
 	beat.Crossed:  {"beats that were sent on another link", "Two of the heartbeat's devices are on one network: separate them."},
-	beat.Echo:     {"only what this node sends", "The line echoes: connect the other node's device instead of the plug or terminal."},
 }
 
 // refusedState remembers when each kind of frame was last refused on each link.
