@@ -44,6 +44,11 @@ func serve(ctx context.Context, path, process string, args []string) error {
 		if rt := heart.Prepare(); rt != nil {
 			log.Warn("heart runs without the real-time class", "why", rt)
 		}
+		release, err := supervise.Claim(c.RunDir, process)
+		if err != nil {
+			return err
+		}
+		defer release()
 		return heart.Run(ctx, heart.Options{RunDir: c.RunDir, Renew: address.Renew, Log: log})
 	case process == "engine" && len(args) == 0:
 		return serveEngine(ctx, c, log)
@@ -56,6 +61,11 @@ func serve(ctx context.Context, path, process string, args []string) error {
 }
 
 func serveEngine(ctx context.Context, c config.Node, log *slog.Logger) error {
+	release, err := supervise.Claim(c.RunDir, "engine")
+	if err != nil {
+		return err
+	}
+	defer release()
 	catalogue, err := config.LoadCatalogue(c.ServicesDir)
 	if err != nil {
 		return err
@@ -82,6 +92,11 @@ func serveEngine(ctx context.Context, c config.Node, log *slog.Logger) error {
 
 func serveVolume(ctx context.Context, c config.Node, name string, log *slog.Logger) error {
 	volume.Prepare(log)
+	release, err := supervise.Claim(c.RunDir, "volume/"+name)
+	if err != nil {
+		return err
+	}
+	defer release()
 	cfg, err := readVolumeConfig(c.RunDir, name)
 	if err != nil {
 		return err
@@ -159,6 +174,11 @@ func runNode(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
+	release, err := supervise.Claim(c.RunDir, "run")
+	if err != nil {
+		return err
+	}
+	defer release()
 	exe, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("cannot find this binary: %w", err)
@@ -208,9 +228,17 @@ func (s cliStore) Users(ctx context.Context) (list []cli.User, err error) {
 	return list, err
 }
 
-// createVolume writes the metadata of a new volume.
+// createVolume writes the metadata of a new volume. On a configured node the disk becomes the one on record, so that it is not refused as swapped.
 func createVolume(o cli.CreateVolume) (string, error) {
-	r, err := volume.Create(volume.CreateOptions{Name: o.Name, Backing: o.Backing, First: o.First, Filesystem: o.Filesystem, Adopt: o.Adopt})
+	create := volume.CreateOptions{Name: o.Name, Backing: o.Backing, First: o.First, Filesystem: o.Filesystem, Adopt: o.Adopt}
+	if _, err := os.Stat(o.Config); err == nil {
+		c, err := config.Load(o.Config)
+		if err != nil {
+			return "", err
+		}
+		create.Node, create.StateDir = c.Node, volumeFolder(c, o.Name)
+	}
+	r, err := volume.Create(create)
 	if err != nil {
 		return "", err
 	}

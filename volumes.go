@@ -57,7 +57,7 @@ func (v *volumes) Apply(configs []engine.VolumeConfig) error {
 func (v *volumes) full(c engine.VolumeConfig) control.Config {
 	full := control.Config{
 		Name: c.Name, Index: c.Index, Node: string(c.Node), Peer: string(c.Peer), Backing: c.Backing, Listen: c.Listen, Remote: c.Remote,
-		Dialer: c.Dialer, Rate: c.Rate, Export: "auto", StateDir: filepath.Join(v.config.StateDir, "volumes", c.Name), RunDir: v.config.RunDir,
+		Dialer: c.Dialer, Rate: c.Rate, Export: "auto", StateDir: volumeFolder(v.config, c.Name), RunDir: v.config.RunDir,
 		HoldMS: c.Hold.Milliseconds(), ClusterID: c.ClusterID,
 	}
 	if v.config.Faults {
@@ -106,6 +106,11 @@ func removeOthers(dir string, wanted map[string]bool) error {
 		}
 	}
 	return nil
+}
+
+// volumeFolder is the folder of what a volume keeps beside its disk.
+func volumeFolder(c config.Node, name string) string {
+	return filepath.Join(c.StateDir, "volumes", name)
 }
 
 // Open returns the volume of that name.
@@ -258,8 +263,8 @@ func (h *volumeHandle) Detach(ctx context.Context, force bool) error {
 	return refusal(h.client.Detach(ctx, control.Detach{Force: force}))
 }
 
-func (h *volumeHandle) OpenDevice(ctx context.Context) (string, error) {
-	d, err := h.client.OpenDevice(ctx, control.DeviceOpen{Kind: "auto"})
+func (h *volumeHandle) OpenDevice(ctx context.Context, mount bool) (string, error) {
+	d, err := h.client.OpenDevice(ctx, control.DeviceOpen{Kind: "auto", Mount: mount})
 	return d.Path, err
 }
 

@@ -13,6 +13,7 @@ import (
 // CreateVolume is what `volume create` is told.
 type CreateVolume struct {
 	Name       string
+	Config     string // root's configuration of this node, which may be absent
 	Backing    string
 	Filesystem string // "" or ext4
 	First      bool   // this copy holds the data
@@ -36,7 +37,7 @@ func showHelp(c *cobra.Command, _ []string) error { return c.Help() }
 
 func (a *app) volumeList() *cobra.Command {
 	var asJSON bool
-	c := &cobra.Command{Use: "list", Short: "Show the volumes of this node", Args: cobra.NoArgs}
+	c := &cobra.Command{Use: "list", Short: "Show the volumes of this node", Args: arguments(0)}
 	c.Flags().BoolVar(&asJSON, "json", false, "as in status --json")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		s, err := a.status(c.Context())
@@ -59,7 +60,7 @@ func (a *app) volumeList() *cobra.Command {
 func (a *app) volumeCreate() *cobra.Command {
 	var o CreateVolume
 	c := &cobra.Command{
-		Use: "create NAME", Short: "Write the metadata of a new volume at the end of a backing disk", Args: cobra.ExactArgs(1),
+		Use: "create NAME", Short: "Write the metadata of a new volume at the end of a backing disk", Args: arguments(1),
 		Long: "Write the metadata of a new volume at the end of a backing disk. Do it on both nodes: with --first where the data are\n" +
 			"(or where a filesystem is to be made), without on the other, which then receives everything.",
 	}
@@ -69,7 +70,7 @@ func (a *app) volumeCreate() *cobra.Command {
 	c.Flags().BoolVar(&o.Adopt, "adopt", false, "the disk bears a foreign signature: keep its content")
 	_ = c.MarkFlagRequired("backing")
 	c.RunE = func(_ *cobra.Command, args []string) error {
-		o.Name = args[0]
+		o.Name, o.Config = args[0], a.config
 		text, err := a.CreateVolume(o)
 		if err == nil {
 			fmt.Fprintln(a.out, text)
@@ -81,7 +82,7 @@ func (a *app) volumeCreate() *cobra.Command {
 
 func (a *app) volumeInspect() *cobra.Command {
 	return &cobra.Command{
-		Use: "inspect BACKING", Short: "Show the metadata of a backing disk that no volume has open", Args: cobra.ExactArgs(1),
+		Use: "inspect BACKING", Short: "Show the metadata of a backing disk; the volume may run", Args: arguments(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			text, err := a.InspectVolume(args[0])
 			if err == nil {
@@ -102,7 +103,7 @@ func (a *app) volumeOrder(c *cobra.Command, name, verb string, o control.VolumeO
 
 func (a *app) volumeVerb(verb, short string) *cobra.Command {
 	return &cobra.Command{
-		Use: verb + " NAME", Short: short, Args: cobra.ExactArgs(1),
+		Use: verb + " NAME", Short: short, Args: arguments(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			return a.volumeOrder(c, args[0], verb, control.VolumeOrder{})
 		},
@@ -112,7 +113,7 @@ func (a *app) volumeVerb(verb, short string) *cobra.Command {
 func (a *app) volumeContinue() *cobra.Command {
 	var o control.VolumeOrder
 	c := &cobra.Command{
-		Use: "continue NAME --confirm PEER", Short: "Let this node go on alone while its writes are held", Args: cobra.ExactArgs(1),
+		Use: "continue NAME --confirm PEER", Short: "Let this node go on alone while its writes are held", Args: arguments(1),
 		Long: "Let this node acknowledge writes without the other copy. The other copy misses them; it must be kept off or hear this node first.",
 	}
 	c.Flags().StringVar(&o.Confirm, "confirm", "", "the other node's id (required)")
@@ -124,7 +125,7 @@ func (a *app) volumeContinue() *cobra.Command {
 func (a *app) volumeResolve() *cobra.Command {
 	var o control.VolumeOrder
 	c := &cobra.Command{
-		Use: "resolve NAME --discard NODE --confirm NODE", Short: "End a split-brain: one node's history goes", Args: cobra.ExactArgs(1),
+		Use: "resolve NAME --discard NODE --confirm NODE", Short: "End a split-brain: one node's history goes", Args: arguments(1),
 		Long: "End a split-brain. What the discarded node wrote by itself is replaced by the other's data; name that node twice.",
 	}
 	c.Flags().StringVar(&o.Discard, "discard", "", "the node whose history goes (required)")
@@ -142,7 +143,7 @@ func (a *app) volumeResolve() *cobra.Command {
 
 func (a *app) volumeDetach() *cobra.Command {
 	var o control.VolumeOrder
-	c := &cobra.Command{Use: "detach NAME", Short: "Give the backing disk up", Args: cobra.ExactArgs(1)}
+	c := &cobra.Command{Use: "detach NAME", Short: "Give the backing disk up", Args: arguments(1)}
 	c.Flags().BoolVar(&o.Force, "force", false, "although it is in use: its users get errors")
 	c.RunE = func(c *cobra.Command, args []string) error { return a.volumeOrder(c, args[0], "detach", o) }
 	return c

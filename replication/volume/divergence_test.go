@@ -169,6 +169,33 @@ func TestABlankDiskIsNoticed(t *testing.T) {
 	if a := p.b.outdate(p.a.request(1)); a.Result != "failed" {
 		t.Fatalf("answer of a volume without a disk: %+v", a)
 	}
+	p.a.permit("peer_failed", 1)
+	must(t, p.a.write(0, pattern(2, 4096)))
+	_, err := Create(CreateOptions{Name: "data", Node: "b", Backing: p.b.config.Backing, StateDir: p.b.config.StateDir})
+	must(t, err)
+	p.b.until("in sync again, by itself", inSync)
+	must(t, p.a.client.Demote(context.Background()))
+	p.a.end()
+	p.b.end()
+	p.equal()
+}
+
+func TestADiskThatComesBackStandsByWhatWasSaidWithoutIt(t *testing.T) {
+	p := newPair(t, testSize)
+	p.both()
+	p.a.promote(1)
+	p.disconnect()
+	p.b.end()
+	away := p.b.config.Backing + ".away"
+	must(t, os.Rename(p.b.config.Backing, away))
+	must(t, os.WriteFile(p.b.config.Backing, make([]byte, testSize), 0o600))
+	p.b.start()
+	p.b.until("no disk", func(s control.Status) bool { return s.ProblemCode == "no_disk" })
+	if a := p.b.outdate(p.a.request(1)); a.Result != "failed" {
+		t.Fatalf("answer of a volume without a disk: %+v", a)
+	}
+	must(t, os.Rename(away, p.b.config.Backing))
+	p.b.until("Outdated", func(s control.Status) bool { return s.Disk == "Outdated" })
 }
 
 func TestLeaveTellsThePrimary(t *testing.T) {

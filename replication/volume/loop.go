@@ -28,6 +28,7 @@ const (
 	engineSilence = 10 * time.Second
 	markEvery     = 10 * time.Second
 	pagesEvery    = 5 * time.Second
+	seekEvery     = time.Second
 )
 
 func alloc(n int) []byte { return disk.Alloc(n) }
@@ -51,7 +52,7 @@ type loop struct {
 	serving atomic.Bool  // requests of frontends are taken: primary, disk attached, not revoked
 	wanting atomic.Bool  // wants to be connected
 	turned  atomic.Int64 // Unix ns of the loop's newest turn
-	mounted atomic.Bool  // a kernel device exists: NBD clients may only read
+	mounted atomic.Bool  // the kernel device is for a mount: NBD clients may only read
 	status  atomic.Pointer[control.Status]
 	hello   atomic.Pointer[wire.Hello]
 	news    *news
@@ -92,16 +93,17 @@ type loop struct {
 	nextLink      *link
 	incomingCount int
 	paused        bool
-	revoked       string // why the role was taken away while connected; the licence ends with the connection
-	discardPeer   bool   // a person's word: the peer's history goes
+	revoked       string             // why the role was taken away while connected; the licence ends with the connection
+	discardPeer   bool               // a person's word: the peer's history goes
+	saidFailed    *replication.Epoch // the peer was told that there is no disk here, under this epoch
 	verdict       replication.Verdict
 
-	aliveAt, ackAt, lostAt, markedAt, pagesAt, ticked time.Time
-	markedWrites                                      uint64
-	lostReason                                        string
-	problemCode, problemText                          string
-	quiet                                             []func() // wait until nothing is in flight
-	stopMeeting                                       context.CancelFunc
+	aliveAt, ackAt, lostAt, markedAt, pagesAt, ticked, soughtAt time.Time
+	markedWrites                                                uint64
+	lostReason                                                  string
+	problemCode, problemText                                    string
+	quiet                                                       []func() // wait until nothing is in flight
+	stopMeeting                                                 context.CancelFunc
 
 	server   *nbdServer
 	kernel   *export.Kernel
@@ -141,6 +143,7 @@ func (l *loop) tick() {
 		l.log.Error("the engine is silent: this volume revokes itself", "for", l.now.Sub(l.aliveAt))
 		l.revoke("engine_silent")
 	}
+	l.seekDisk()
 	l.watchSession()
 	l.sampleSync()
 	if len(l.unflushed) > unflushedSoon || len(l.unflushed) > 0 && l.now.Sub(l.flushedAt) > unflushedAge {

@@ -184,6 +184,8 @@ func (l *loop) outdate(o control.Outdate) (control.OutdateAnswer, error) {
 	answer.Generation, _ = parseID(o.Generation) // repeated as it was understood; zero names none
 	if l.area == nil {
 		answer.Result, answer.Reason = "failed", "no_disk"
+		asked := replication.Epoch(o.Epoch)
+		l.saidFailed = &asked
 		return control.OutdateAnswer{Outdate: o, Result: answer.Result, Reason: answer.Reason}, nil
 	}
 	next, err := l.state.Outdate(replication.Epoch(o.Epoch))
@@ -303,11 +305,16 @@ func (l *loop) connect() {
 	if l.problemCode == "split_brain" && l.state.Flags.Has(replication.SplitBrain) {
 		l.problem("", "") // the next handshake says again what stands
 	}
+	l.nudge()
+	l.changed()
+}
+
+// nudge makes the meeting try now.
+func (l *loop) nudge() {
 	select {
 	case l.meeting.nudge <- struct{}{}:
 	default:
 	}
-	l.changed()
 }
 
 func (l *loop) disconnect() {

@@ -67,7 +67,9 @@ func runWith(ctx context.Context, o Options, ready chan<- *loop) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	l.meetCtx = ctx
-	l.attach(o.Config)
+	if l.attach(o.Config); l.area == nil {
+		l.log.Error("no disk", "why", l.problemText)
+	}
 	for range workers {
 		go func() { // ends when jobs is closed
 			for job := range l.jobs {
@@ -121,14 +123,45 @@ func missing(c control.Config) string {
 
 // attach opens the backing disk; what is wrong with it becomes the volume's problem, in one sentence.
 func (l *loop) attach(c control.Config) {
+	l.soughtAt = l.now
 	err := l.open(c)
 	if err == nil {
 		l.log.Info("attached", "disk", c.Backing, "state", l.state.Disk, "generation", l.state.Current.ID, "bytes", l.bits.Bytes())
 	} else if l.area == nil {
-		l.log.Error("no disk", "why", err)
 		l.problem("no_disk", fmt.Sprintf("volume %s has no disk: %s: %v", c.Name, c.Backing, err))
 	}
 	l.changed()
+}
+
+// seekDisk looks from time to time whether a disk that could not be used is there now: put back in its place, or created anew.
+func (l *loop) seekDisk() {
+	if l.problemCode != "no_disk" || l.now.Sub(l.soughtAt) < seekEvery {
+		return
+	}
+	before := l.problemText
+	l.problemCode, l.problemText = "", ""
+	l.attach(l.config)
+	switch {
+	case l.area != nil:
+		l.keepSaidFailed()
+		l.nudge()
+	case l.problemText != before:
+		l.log.Error("no disk", "why", l.problemText)
+	}
+}
+
+// keepSaidFailed lets a disk that came back stand by what the peer was told without it: the peer may have gone on alone on that word.
+func (l *loop) keepSaidFailed() {
+	if l.saidFailed == nil {
+		return
+	}
+	if next, err := l.state.Outdate(*l.saidFailed); err != nil {
+		l.log.Info("the disk is not Outdated, as the peer was told", "why", err)
+	} else if err := l.save(next); err != nil {
+		l.diskFailed(err)
+		return
+	}
+	l.saidFailed = nil
 }
 
 func (l *loop) open(c control.Config) error {
@@ -136,7 +169,6 @@ func (l *loop) open(c control.Config) error {
 	if err != nil {
 		return err
 	}
-	l.log.Info("backing disk", "disk", f.Describe())
 	d := disk.Disk(f)
 	if c.Faults != "" {
 		d = faulty.Wrap(f, c.Faults)
@@ -151,6 +183,7 @@ func (l *loop) open(c control.Config) error {
 		d.Close()
 		return err
 	}
+	l.log.Info("backing disk", "disk", f.Describe())
 	if found.Moved {
 		l.log.Warn("the metadata were found at the disk's old end and moved to the new one")
 	}
