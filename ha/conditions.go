@@ -1,6 +1,9 @@
 package ha
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // The conditions that the decision declares, one constructor each: code, severity, side, text, remedy. The shells' own (service.failed,
 // address.missing, ...) come in as Facts.Observed and use the same constructors where one stands here.
@@ -60,7 +63,7 @@ func ReferenceNoneCondition() Condition {
 
 // ReferenceLostCondition: no reference point answers.
 func ReferenceLostCondition() Condition {
-	return Condition{"reference.lost", Warning, "local", "No reference point answers.", "Check this node's secure LAN cable and the reference points.", ""}
+	return Condition{"reference.lost", Warning, "local", "No reference point answers in time and without gaps.", "Check this node's secure LAN cable and the reference points.", ""}
 }
 
 // SettingsDifferCondition: the nodes have different settings in force.
@@ -112,7 +115,7 @@ func (t *turn) conditions() {
 		switch {
 		case len(t.f.References) == 0:
 			add(ReferenceNoneCondition())
-		case t.allReferencesBad():
+		case t.allReferencesBad() || t.f.NoVolumes && slices.Contains(t.p.Why, ReasonReferenceLost):
 			add(ReferenceLostCondition())
 		}
 	}

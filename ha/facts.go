@@ -32,6 +32,9 @@ type Facts struct {
 	Found *Found
 	// EngineStarted is when this engine process began.
 	EngineStarted Instant
+	// Unstored: the engine's own state cannot be stored now (its folder is full or broken). The role stays where it is: neither giving it away nor
+	// taking it could be made durable.
+	Unstored bool
 	// Conditions that the shells observed themselves (a service failed, heart has no real-time class, ...).
 	Observed []Condition
 }
@@ -214,7 +217,9 @@ type Durable struct {
 	Moves []int64
 	// LastRequest is the newest request number used in this boot.
 	LastRequest uint64
-	LeftInSync  map[string]Generation // by volume: we left in order at that generation
+	// Vouched: a person forced this start of a pair without a volume, and the peer was not heard since: nothing else is asked for then.
+	Vouched    bool
+	LeftInSync map[string]Generation // by volume: we left in order at that generation
 }
 
 // Found is what a starting engine found in force.

@@ -26,7 +26,12 @@ type Machine struct {
 	retryAt  Instant // no promotion of our own before this
 	stopAt   Instant // when a failed stop is tried again
 
+	isolations int     // revokes for being cut off since the peer was heard, or since a mastership that lasted
+	cutOffAt   Instant // the newest of them; zero = none
+	secluded   Instant // until then silence alone promotes nobody here
+
 	peer    peerMemory
+	points  referenceMemory
 	volumes map[string]*volumeMemory
 	links   map[string]LinkState
 
@@ -88,6 +93,12 @@ type peerMemory struct {
 	refused    bool // the decision on its present silence was "no"
 }
 
+// referenceMemory is what is remembered of the reference points.
+type referenceMemory struct {
+	goodAt      Instant // when the newest question was asked that some point answered
+	steadySince Instant // since when an answer that counts has been at hand without a gap; zero = none is
+}
+
 // volumeMemory is what is remembered of one volume.
 type volumeMemory struct {
 	permit      Reason   // lone acknowledgement is permitted for this
@@ -144,7 +155,7 @@ func (d Durable) clone() Durable {
 
 func (d Durable) equal(e Durable) bool {
 	return d.Epoch == e.Epoch && d.Armed == e.Armed && d.Standby == e.Standby && d.Serving == e.Serving && d.ServingBoot == e.ServingBoot &&
-		d.Released == e.Released && d.ReleasedTo == e.ReleasedTo && d.Blocked == e.Blocked && d.LastRequest == e.LastRequest &&
+		d.Released == e.Released && d.ReleasedTo == e.ReleasedTo && d.Blocked == e.Blocked && d.LastRequest == e.LastRequest && d.Vouched == e.Vouched &&
 		slices.Equal(d.Moves, e.Moves) && maps.Equal(d.LeftInSync, e.LeftInSync)
 }
 
@@ -163,6 +174,7 @@ func (m *Machine) Step(f Facts) Plan {
 	t := &turn{Machine: m, f: f, d: f.Settings.DeadTime}
 	t.hear()
 	t.judge()
+	t.followReferences()
 	t.followEpoch()
 	t.followVolumes()
 	t.answerWishes()

@@ -49,8 +49,10 @@ func (t *turn) judge() {
 	verdict, why := t.verdict()
 	t.peer.verdict, t.peer.why = verdict, why
 	switch {
-	case verdict == PeerAlive || verdict == PeerUnknown && why != ReasonHeartYoung:
+	case verdict == PeerAlive || why == ReasonNeverHeard:
 		t.peer.suspectAt, t.peer.deadAt, t.peer.ripe, t.peer.refused = 0, 0, false, false
+	case verdict == PeerUnknown: // a gap in our hearing ends no silence, but nothing is decided in it
+		t.peer.deadAt, t.peer.ripe = 0, false
 	case verdict == PeerDead || t.peer.ripe:
 		if t.peer.deadAt == 0 {
 			t.peer.deadAt = t.f.Now
@@ -70,12 +72,14 @@ func (t *turn) judge() {
 		t.note("peer."+string(verdict), severity, "heartbeat", "The other node is "+string(verdict)+": "+why.Text())
 	}
 	t.why(why)
+	t.rejoin()
 	t.probeAgain()
 }
 
 // rememberBeat keeps what a later decision needs of a fresh beat.
 func (t *turn) rememberBeat() {
 	b := t.beat
+	t.durable.Vouched = false
 	if b.Role == Master || b.Role == Promoting {
 		t.peer.masterBoot, t.peer.wasMaster = b.Boot, true
 	}
@@ -180,20 +184,3 @@ func (t *turn) probeAgain() {
 func (t *turn) confirmedAge() time.Duration {
 	return t.since(max(t.peer.confirmed, t.peer.wake, t.certainAt))
 }
-
-// referenceGood says whether a reference point answered a question that was asked after the silence began and less than D/4 ago.
-func (t *turn) referenceGood() bool {
-	return slices.ContainsFunc(t.f.References, func(r ReferenceFact) bool {
-		return r.State == ReferenceGood && r.AskedAt >= max(t.peer.suspectAt, t.peer.wake) && t.since(r.AskedAt) < t.d/4
-	})
-}
-
-// referencePending says whether some point has neither answered nor failed to answer a question that would count.
-func (t *turn) referencePending() bool {
-	return slices.ContainsFunc(t.f.References, func(r ReferenceFact) bool {
-		return r.State == ReferenceUnknown || r.AskedAt < t.peer.suspectAt || t.since(r.AskedAt) >= t.d/4
-	})
-}
-
-// needsReference says whether a takeover of a silent peer needs a reference point: always but in Availability.
-func (t *turn) needsReference() bool { return !t.f.NoVolumes || t.f.Settings.Mode != Availability }

@@ -105,7 +105,7 @@ func (t *turn) request(v VolumeFact, m *volumeMemory) {
 
 // permitted says whether every volume that is not Connected may go on alone, and there is one: then being unsure changes nothing.
 func (t *turn) permitted() bool {
-	any := false
+	any := t.durable.Vouched && t.f.NoVolumes
 	for _, v := range t.f.Volumes {
 		if v.Connected && t.peer.verdict == PeerAlive || v.NeverHadPeer {
 			any = any || v.NeverHadPeer

@@ -194,7 +194,9 @@ func (t *turn) standingBlockers() []Reason {
 		all = append(all, ReasonPeerFailed)
 	case t.beat == nil && t.needsReference() && len(t.f.References) == 0:
 		all = append(all, ReasonNoReference)
-	case t.gone() && t.needsReference() && !t.referenceGood() && !t.peer.refused:
+	case t.beat == nil && t.f.Now < t.secluded:
+		all = append(all, ReasonCutOffLately)
+	case t.gone() && t.needsReference() && !t.referenceSteady() && !t.peer.refused:
 		all = append(all, ReasonReferenceLost)
 	}
 	if len(all) == 0 && t.role == Blocked {

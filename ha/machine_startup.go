@@ -278,7 +278,8 @@ func (t *turn) withoutPeer() {
 		return
 	}
 	if t.peer.refused {
-		if all := t.takeoverBlockers(); t.role == Slave && len(all) > 0 {
+		// With a volume the first "no" stays the reason that is shown: what follows from it (Consistent) explains less.
+		if all := t.takeoverBlockers(); len(all) > 0 && (t.role == Slave || t.role == Blocked && t.f.NoVolumes) {
 			t.become(Blocked, all[0])
 		}
 		t.alone()
@@ -292,7 +293,9 @@ func (t *turn) alone() {
 	}
 	if t.since(t.f.EngineStarted) < t.f.Settings.BootWait {
 		t.why(ReasonBootWait)
-		t.reason = ReasonBootWait
+		if t.role != Blocked {
+			t.reason = ReasonBootWait
+		}
 		return
 	}
 	why, ok := t.provenAlone()
@@ -323,13 +326,13 @@ func (t *turn) provenAlone() (Reason, bool) {
 		return ReasonPeerFailed, false
 	}
 	if t.f.NoVolumes {
-		switch {
-		case !t.needsReference() || t.referenceGood():
-			return ReasonAloneNoVolume, true
-		case len(t.f.References) == 0:
-			return ReasonNoReference, false
+		if t.f.Now < t.secluded {
+			return ReasonCutOffLately, false
 		}
-		return ReasonReferenceLost, false
+		if r := t.referenceBlocker(); r != "" {
+			return r, false
+		}
+		return ReasonAloneNoVolume, true
 	}
 	why := ReasonNeverHadPeer
 	for _, v := range t.f.Volumes {

@@ -128,6 +128,8 @@ func (t *turn) serving() {
 func (t *turn) releaseBlocker() Reason {
 	b := t.beat
 	switch {
+	case t.f.Unstored:
+		return ReasonUnstored
 	case b == nil:
 		return ReasonPeerSilent
 	case !t.peerStands() || t.confirmedAge() > t.d/2:

@@ -20,6 +20,7 @@ func (t *turn) promote(why, permit Reason, force bool) {
 	t.release, t.back, t.ask, t.inSync = nil, nil, nil, 0
 	t.releaseSeen, t.neitherSince, t.outdating, t.settledWake = 0, 0, false, t.peer.wake
 	t.entitled, t.yielding, t.addressesOff = permit != "", false, false
+	t.durable.Vouched = permit == ReasonForced && t.f.NoVolumes
 	for _, v := range t.f.Volumes {
 		*t.memory(v.Name) = volumeMemory{permit: permit, session: v.Session}
 	}
@@ -50,12 +51,11 @@ func (t *turn) takeoverBlockers() []Reason {
 	if t.peer.hasFailed {
 		all = append(all, ReasonPeerFailed)
 	}
-	switch {
-	case !t.needsReference() || t.referenceGood():
-	case len(t.f.References) == 0:
-		all = append(all, ReasonNoReference)
-	default:
-		all = append(all, ReasonReferenceLost)
+	if t.f.Now < t.secluded {
+		all = append(all, ReasonCutOffLately)
+	}
+	if r := t.referenceBlocker(); r != "" {
+		all = append(all, r)
 	}
 	return all
 }
@@ -134,7 +134,7 @@ func (t *turn) promotionFailed() {
 // backOff puts the next attempt off: 10 s after the first failure, twice as long after each further one, at most five minutes.
 func (t *turn) backOff() {
 	t.failures++
-	t.retryAt = t.f.Now.Add(min(5*time.Second<<min(t.failures, 6), 5*time.Minute))
+	t.retryAt = t.f.Now.Add(pauseAfter(t.failures))
 }
 
 // demote begins the orderly way down; h is what the peer is told at its end.
@@ -148,9 +148,10 @@ func (t *turn) demote(why Reason, h hand, after Role) {
 func (t *turn) revoke(why Reason) { t.revokeThen(why, hand{}, Slave) }
 
 func (t *turn) revokeThen(why Reason, h hand, after Role) {
+	t.endLicences(why)
 	t.hand, t.after = h, after
 	t.durable.Serving = false
-	t.entitled = false
+	t.entitled, t.durable.Vouched = false, false
 	t.start(Procedure{Kind: ProcedureRevoke, Epoch: t.own, Reason: why})
 	t.note("revoked", Critical, "failover", "The role was taken off at once: "+why.Text())
 	t.become(Demoting, why)

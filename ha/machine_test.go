@@ -50,7 +50,7 @@ func silent(f Facts) Facts {
 	return f
 }
 
-// slaveMachine is b's machine after it has seen its master, and then its silence for half a second.
+// slaveMachine is b's machine after it has seen its master, and then 2.3 s of its silence with a reference point that answers.
 func slaveMachine(t *testing.T) *Machine {
 	t.Helper()
 	m := NewMachine(pair().Durable)
@@ -60,8 +60,14 @@ func slaveMachine(t *testing.T) *Machine {
 	f := silent(pair())
 	f.Now = pair().Now.Add(500 * time.Millisecond)
 	f.Other.ProbeBegan, f.Other.ProbeEnded = 0, 0
+	f.References = []ReferenceFact{{Name: "gateway", State: ReferenceGood, AskedAt: pair().Now}}
 	if p := m.Step(f); p.Verdict != PeerSuspect || p.Probe == 0 {
 		t.Fatalf("after half a second of silence: verdict %s, probe %d", p.Verdict, p.Probe)
+	}
+	f.Now = pair().Now.Add(2300 * time.Millisecond)
+	f.References = []ReferenceFact{{Name: "gateway", State: ReferenceGood, AskedAt: f.Now - Instant(50*time.Millisecond)}}
+	if p := m.Step(f); p.Verdict != PeerSuspect || p.AskReferences != 300*time.Millisecond {
+		t.Fatalf("after 2.3 s of silence: verdict %s, reference points asked every %v", p.Verdict, p.AskReferences)
 	}
 	return m
 }

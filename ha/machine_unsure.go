@@ -25,12 +25,17 @@ func (t *turn) unsure() bool {
 	if t.f.Settings.Mode == Availability {
 		return false // dead is enough there, for both sides: who is cut off serves whom it reaches
 	}
-	if e <= t.d/5*4 || len(t.f.References) == 0 || t.referenceGood() || t.nobodyMoves() {
+	if e <= t.d/5*4 || len(t.f.References) == 0 || t.referenceHeld() || t.nobodyMoves() || t.asksFirst() {
 		return false
 	}
+	t.seclude()
 	t.revoke(ReasonIsolated)
 	return true
 }
+
+// asksFirst says whether a restarted engine has had no time yet to hear its reference points. Only where there are no data: with a volume a
+// node that nobody confirms is revoked without waiting.
+func (t *turn) asksFirst() bool { return t.f.NoVolumes && t.since(t.f.EngineStarted) < t.d/4 }
 
 // nobodyMoves says whether both nodes are known to act on nothing by themselves: then a revoke would only end the service.
 func (t *turn) nobodyMoves() bool {

@@ -73,6 +73,28 @@ func (t *turn) endLicence(v VolumeFact, m *volumeMemory) {
 	}
 }
 
+// endLicences is what a revoke does to the licences (30-decisions: "A revoke ends the revoked side's licence at once, unless permission 1
+// stands"). A volume that was Primary ends its own; one whose promotion had not come so far learns it from here.
+func (t *turn) endLicences(why Reason) {
+	for _, v := range t.f.Volumes {
+		m := t.memory(v.Name)
+		if v.NeverHadPeer || v.Connected && t.peer.verdict == PeerAlive || peerStored(m.permit) || peerStored(Reason(v.Permission)) || m.endLicence != "" {
+			continue
+		}
+		m.endLicence = why
+	}
+}
+
+// peerStored says whether a permission is permission 1: the peer's own stored word that its copy is not the newest.
+func peerStored(permit Reason) bool {
+	for _, r := range answersPermit {
+		if r == permit {
+			return true
+		}
+	}
+	return false
+}
+
 // promiseOver says whether the peer may have begun to acknowledge alone: its promise, less 5 %, counted from when we sent the
 // newest beat that it echoed, has run out.
 func (t *turn) promiseOver(volume string) bool {

@@ -99,6 +99,9 @@ func (t *turn) wishTakeover(r AdminRequest) {
 	case t.leaving:
 		t.refuseWish(r, ReasonLeaving)
 		return
+	case t.f.Unstored:
+		t.refuseWish(r, ReasonUnstored)
+		return
 	}
 	switch why := t.wishBlocker(r.Force); {
 	case why != "":
@@ -158,7 +161,7 @@ func (t *turn) wishBlocker(force bool) Reason {
 		return ReasonPeerSilent
 	}
 	for _, b := range t.takeoverBlockers() {
-		if b != ReasonDisarmed && b != ReasonInactive && b != ReasonPromoteFailed {
+		if b != ReasonDisarmed && b != ReasonInactive && b != ReasonPromoteFailed && b != ReasonCutOffLately {
 			return b
 		}
 	}

@@ -43,6 +43,7 @@ const (
 	ReasonHigherEpoch      Reason = "higher_epoch"
 	ReasonDataBehind       Reason = "data_behind"
 	ReasonIsolated         Reason = "isolated"
+	ReasonCutOffLately     Reason = "cut_off_lately"
 	ReasonWokeLate         Reason = "woke_late"
 	ReasonVolumeGone       Reason = "volume_gone"
 	ReasonVolumeDied       Reason = "volume_died"
@@ -54,6 +55,7 @@ const (
 	ReasonInactive         Reason = "ha_inactive"
 	ReasonFlapLimit        Reason = "flap_limit"
 	ReasonAlreadyMaster    Reason = "already_master"
+	ReasonUnstored         Reason = "state_not_stored"
 	ReasonPromoting        Reason = "promoting"
 	ReasonDemoting         Reason = "demoting"
 	ReasonFailed           Reason = "failed"
@@ -131,6 +133,7 @@ var reasonTexts = map[Reason]string{
 	ReasonHigherEpoch:      "The other node serves under a higher epoch.",
 	ReasonDataBehind:       "The other node's data are newer.",
 	ReasonIsolated:         "The other node does not confirm our beats and no reference point answers: this node is cut off.",
+	ReasonCutOffLately:     "This node gave the role up because it was cut off; it takes it again when it hears the other node, or when its reference points have answered for a while.",
 	ReasonWokeLate:         "This node was asleep; it must hear first that nobody replaced it.",
 	ReasonVolumeGone:       "The volume cannot be used on this node.",
 	ReasonVolumeDied:       "The volume's process died and came back.",
@@ -142,6 +145,7 @@ var reasonTexts = map[Reason]string{
 	ReasonInactive:         "High availability is not active on the General page.",
 	ReasonFlapLimit:        "Three automatic moves within an hour: the role stays where it is until the hour is over or a person moves it.",
 	ReasonAlreadyMaster:    "This node is the running master already.",
+	ReasonUnstored:         "This node's own state cannot be stored: make room in its state folder, or repair it.",
 	ReasonPromoting:        "This node is becoming master now.",
 	ReasonDemoting:         "This node is giving the role away now.",
 	ReasonFailed:           "This node failed to stop something; restart the machine.",
@@ -150,7 +154,7 @@ var reasonTexts = map[Reason]string{
 	ReasonLicenceLate:      "This node was asleep while the other one may have gone on alone.",
 	ReasonLicencePromise:   "The other node's promise to acknowledge nothing alone has run out.",
 	ReasonNoReference:      "No reference point is configured, so a cut cannot be told from a death; add one on the General page.",
-	ReasonReferenceLost:    "No reference point answers, so this node may be the one that is cut off.",
+	ReasonReferenceLost:    "No reference point answers in time and without gaps, so this node may be the one that is cut off; check its secure LAN.",
 	ReasonSplitBrain:       "Both copies were written without each other (split-brain); choose the survivor under Tools.",
 	ReasonDiskOutdated:     "The volume's copy here is outdated: the other node went on without it.",
 	ReasonDiskInconsistent: "The volume's copy here is inconsistent: a sync has not finished.",

@@ -13,6 +13,7 @@ func (w *World) check() {
 	w.excuse(a, b)
 	w.checkPermissions(a.vol, b.vol)
 	w.checkAddresses(a, b)
+	w.checkEpoch(a, b)
 	for _, n := range w.Nodes {
 		w.checkHold(n)
 		if r := n.engine.plan.Role; n.running() && n.engine.up {
@@ -103,6 +104,27 @@ func (w *World) checkAddresses(a, b *Node) {
 	if w.doubled > w.Options.DeadTime+2500*time.Millisecond && !w.excused && !w.forced {
 		w.problem("the address is on both nodes for %v", w.doubled)
 		w.doubled = -time.Hour
+	}
+}
+
+// The epoch rises at most riseLimit times in riseWindow: a pair that moves its role more often is in a loop.
+const (
+	riseLimit  = 5
+	riseWindow = 10 * time.Second
+)
+
+// checkEpoch counts how often the role was taken lately.
+func (w *World) checkEpoch(a, b *Node) {
+	high := max(a.durable.Epoch.Counter, b.durable.Epoch.Counter)
+	if high <= w.epoch {
+		return
+	}
+	w.epoch = high
+	w.rises = slices.DeleteFunc(append(w.rises, w.Now), func(at time.Duration) bool { return w.Now-at > riseWindow })
+	w.steepest = max(w.steepest, len(w.rises))
+	if len(w.rises) > riseLimit {
+		w.problem("the epoch rose %d times within %v", len(w.rises), riseWindow)
+		w.rises = nil
 	}
 }
 

@@ -23,12 +23,18 @@ type engine struct {
 	kernelAt,
 	addressAt ha.Instant
 	ref      ha.ReferenceFact
-	asked    []ha.Instant
+	asked    []question
 	askDue   time.Duration
 	wishes   []ha.AdminRequest
 	wishNo   uint64
 	left     bool
 	nextSend time.Duration
+}
+
+// question is one to the reference point; lost, it stays unanswered.
+type question struct {
+	at   ha.Instant
+	lost bool
 }
 
 // procedure is what is being carried out.
@@ -103,15 +109,15 @@ func (n *Node) ask() {
 	}
 	if n.w.Now >= e.askDue {
 		e.askDue = n.w.Now + every
-		e.asked = append(e.asked, n.now())
+		e.asked = append(e.asked, question{n.now(), n.w.GatewayLoss > 0 && n.w.Rand.Float64() < n.w.GatewayLoss})
 	}
 	for len(e.asked) > 0 {
-		at := e.asked[0]
-		switch age := n.now().Sub(at); {
-		case age >= Tick && n.referenced():
-			e.ref.State, e.ref.AskedAt = ha.ReferenceGood, at
+		q := e.asked[0]
+		switch age := n.now().Sub(q.at); {
+		case age >= max(Tick, n.w.GatewayDelay) && n.referenced() && !q.lost:
+			e.ref.State, e.ref.AskedAt = ha.ReferenceGood, q.at
 		case age >= 150*time.Millisecond:
-			e.ref.State, e.ref.AskedAt = ha.ReferenceBad, at
+			e.ref.State, e.ref.AskedAt = ha.ReferenceBad, q.at
 		default:
 			return
 		}

@@ -13,7 +13,11 @@ func (w *World) Fault() {
 	id := string(n.ID)
 	cable := Cables[w.Rand.IntN(3)]
 	say := func(format string, a ...any) { w.logf(n, "-- "+format, a...) }
-	switch k := w.Rand.IntN(38); {
+	switch k := w.Rand.IntN(40); {
+	case k >= 38:
+		delay := w.between(w.Options.DeadTime/10, w.Options.DeadTime/3)
+		w.gateway([]string{"slow", "loss"}[k-38], "50%", delay)
+		say("gateway slow %v, loss %.1f", w.GatewayDelay, w.GatewayLoss)
 	case k >= 34:
 		w.story(n, k, say)
 	case k < 3:
@@ -120,6 +124,7 @@ func (w *World) lesserFault(n *Node, k int, say func(string, ...any)) {
 // mend joins every cable and ends every loss.
 func (w *World) mend() {
 	w.Join("all")
+	w.gateway("on", "", 0)
 	w.Loss = map[string]float64{}
 }
 

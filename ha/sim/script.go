@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -14,7 +15,7 @@ import (
 //
 //	pair standard|fast [novolume] [noreference] [availability]
 //	start a|b   kill a|b   freeze a|b 8s   hang a|b 8s (its kernel answers)
-//	cut WHAT   join WHAT (World.Cut)   gateway on|off
+//	cut WHAT   join WHAT (World.Cut)   gateway on|off|slow 140ms|loss 50%
 //	die a|b heart|engine|volume 300ms   wish a|b takeover|force|release|standby|active|arm|disarm|continue|leave
 //	disk a|b Failed   failmount 0|1   run 5s   status
 //
@@ -99,7 +100,7 @@ func (w *World) command(f []string, out *strings.Builder) error {
 	case "join":
 		w.Join(arg(1))
 	case "gateway":
-		w.Gateway = arg(1) == "on"
+		w.gateway(arg(1), arg(2), long(2))
 	case "die":
 		return n.dieProcess(arg(2), long(3))
 	case "wish":
@@ -121,6 +122,18 @@ func (w *World) command(f []string, out *strings.Builder) error {
 		return fmt.Errorf("unknown command")
 	}
 	return nil
+}
+
+// gateway sets how the reference point answers; "on" is at once and always.
+func (w *World) gateway(how, share string, delay time.Duration) {
+	w.Gateway, w.GatewayDelay, w.GatewayLoss = how != "off", 0, 0
+	switch how {
+	case "slow":
+		w.GatewayDelay = delay
+	case "loss":
+		percent, _ := strconv.Atoi(strings.TrimSuffix(share, "%"))
+		w.GatewayLoss = float64(percent) / 100
+	}
 }
 
 func (n *Node) dieProcess(name string, d time.Duration) error {

@@ -33,6 +33,8 @@ type World struct {
 	Nodes         [2]*Node
 	Options       Options
 	Gateway       bool               // the reference point is alive
+	GatewayDelay  time.Duration      // how long its answers take; at least a tick
+	GatewayLoss   float64            // how many of its answers are lost
 	Loss          map[string]float64 // by cable
 	Log           []string           // one line for each event of a node
 	Problems      []string           // broken "never" rules
@@ -42,9 +44,12 @@ type World struct {
 	nextID        int
 	doubled       time.Duration // how long both hold the address by now
 	doubledLinked time.Duration
-	excused       bool          // a total partition with good reference points on both sides came about since both were equal
-	forced        bool          // a person forced a start: its losses are that person's
-	apart         time.Duration // how long the total partition that is an excuse lasts by now
+	excused       bool            // a total partition with good reference points on both sides came about since both were equal
+	forced        bool            // a person forced a start: its losses are that person's
+	epoch         uint64          // highest counter that a node has stored
+	rises         []time.Duration // when it rose, the last few times
+	steepest      int             // most rises within riseWindow so far
+	apart         time.Duration   // how long the total partition that is an excuse lasts by now
 }
 
 // Options are the settings of the pair.

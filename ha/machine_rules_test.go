@@ -1,0 +1,224 @@
+package ha
+
+import (
+	"slices"
+	"testing"
+	"time"
+)
+
+// lone is a node that has booted alone: it was primary last, and its record says that the other copy is outdated.
+func lone() Facts {
+	f := pair()
+	f.Heart.EverHeard = false
+	for i := range f.Heart.Links {
+		f.Heart.Links[i].State = LinkNeverHeard
+	}
+	f.Other = PeerFacts{}
+	v := &f.Volumes[0]
+	v.Connected, v.Disk, v.PeerDisk, v.PeerRole = false, Consistent, DUnknown, ""
+	v.LastPrimary, v.PeerRecord = true, "outdated"
+	return f
+}
+
+// TestLoneStart: a node that hears nobody starts only if its own record proves that nobody can be newer (30-decisions, "Starting").
+func TestLoneStart(t *testing.T) {
+	tests := []struct {
+		name   string
+		change func(*Facts)
+		role   Role
+		reason Reason
+	}{
+		{"last primary, the other outdated", func(*Facts) {}, Promoting, ReasonRecordProves},
+		{"last primary, the other left in sync", func(f *Facts) { f.Volumes[0].PeerRecord = "left_in_sync" }, Promoting, ReasonRecordProves},
+		{"not the last primary", func(f *Facts) { f.Volumes[0].LastPrimary = false }, Blocked, ReasonDataUnproven},
+		{"no record of the other", func(f *Facts) { f.Volumes[0].PeerRecord = "" }, Blocked, ReasonDataUnproven},
+		{"released since", func(f *Facts) { f.Durable.Released = Epoch{3, "b"} }, Blocked, ReasonDataUnproven},
+		{"left in sync, but heard since", func(f *Facts) {
+			f.Volumes[0].PeerRecord, f.Other.Beat, f.Heart.Running = "left_in_sync", pair().Other.Beat, false
+		}, Blocked, ReasonDataUnproven},
+		{"its own leaving entitles to nothing", func(f *Facts) {
+			f.Volumes[0].PeerRecord, f.Volumes[0].LastPrimary = "", false
+			f.Durable.LeftInSync = map[string]Generation{"data": "g"}
+		}, Blocked, ReasonDataUnproven},
+		{"split-brain", func(f *Facts) { f.Volumes[0].SplitBrain = true }, Blocked, ReasonSplitBrain},
+		{"outdated itself", func(f *Facts) { f.Volumes[0].Disk = Outdated }, Blocked, ReasonDiskOutdated},
+		{"in the boot wait", func(f *Facts) { f.EngineStarted = f.Now - Instant(time.Second) }, Starting, ReasonBootWait},
+		{"disarmed", func(f *Facts) { f.Durable.Armed = false }, Blocked, ReasonDisarmed},
+		{"on standby", func(f *Facts) { f.Durable.Standby = true }, Standby, ReasonStandby},
+		{"never had a peer", func(f *Facts) {
+			f.Volumes[0].NeverHadPeer, f.Volumes[0].Disk, f.Volumes[0].LastPrimary = true, UpToDate, false
+		}, Promoting, ReasonNeverHadPeer},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			f := lone()
+			tt.change(&f)
+			p := NewMachine(f.Durable).Step(f)
+			if p.Role != tt.role || p.Reason != tt.reason {
+				t.Fatalf("%s (%s), want %s (%s); why %v", p.Role, p.Reason, tt.role, tt.reason, p.Why)
+			}
+			proven := tt.reason == ReasonRecordProves
+			if p.Role == Promoting && (p.Procedure.Force != proven || (p.Procedure.Permit != "") != proven) {
+				t.Errorf("the proof must carry its permission and the force that a Consistent disk needs: %+v", p.Procedure)
+			}
+		})
+	}
+}
+
+// TestPromotionClearsReleased: who serves again has taken its "released" back, or it would never start alone again.
+func TestPromotionClearsReleased(t *testing.T) {
+	f := pair()
+	f.Durable = Durable{Armed: true, Epoch: Epoch{3, "b"}, Released: Epoch{3, "b"}, ReleasedTo: 8}
+	beat := *f.Other.Beat
+	beat.Role, beat.Epoch, beat.HandedBack = Slave, Epoch{3, "b"}, &Epoch{3, "b"}
+	f.Other.Beat = &beat
+	f.Volumes[0].PeerRole = Secondary
+	p := NewMachine(f.Durable).Step(f)
+	if p.Role != Promoting || p.Reason != ReasonHandedBack || p.Store == nil || p.Store.Released != (Epoch{}) || p.Store.ReleasedTo != 0 || p.Say.Release != nil {
+		t.Errorf("%s (%s), stored %+v, said %+v", p.Role, p.Reason, p.Store, p.Say.Release)
+	}
+}
+
+// TestOwnSleepEndsTheLicence: a node that slept D or more since it knew its copy to be the newest may have missed what the other one
+// acknowledged alone.
+func TestOwnSleepEndsTheLicence(t *testing.T) {
+	sure := pair().Now
+	tests := []struct {
+		name string
+		woke Instant
+		late time.Duration
+		want Reason
+	}{
+		{"slept D since", sure + 1, 3 * time.Second, ReasonLicenceLate},
+		{"slept less than D", sure + 1, 3*time.Second - 1, ""},
+		{"slept before it was sure", sure, 9 * time.Second, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			m := NewMachine(pair().Durable)
+			m.Step(pair())
+			f := silent(pair())
+			f.Now, f.References = sure.Add(500*time.Millisecond), nil
+			f.Heart.WokeAt, f.Heart.Late = tt.woke, tt.late
+			p := m.Step(f)
+			if got := p.Volumes[0].EndLicence; got != tt.want {
+				t.Errorf("licence ended for %q, want %q", got, tt.want)
+			}
+			if blocked := slices.ContainsFunc(p.Takeover.Blockers, func(b Blocker) bool { return b.Code == string(ReasonLicenceLate) }); blocked != (tt.want != "") {
+				t.Errorf("blockers %v", p.Takeover.Blockers)
+			}
+		})
+	}
+}
+
+// TestReleasedWithoutLoneWrites: "released, no lone acknowledgement since G" is enough for a side that is not Connected only if it has G.
+func TestReleasedWithoutLoneWrites(t *testing.T) {
+	tests := []struct {
+		name   string
+		change func(*Beat, *VolumeFact)
+		role   Role
+		permit string
+	}{
+		{"same generation", func(*Beat, *VolumeFact) {}, Promoting, string(ReasonReleasedNoLone)},
+		{"another generation", func(b *Beat, _ *VolumeFact) {
+			b.Volumes = []VolumeSaying{{Name: "data", Generation: "newer", Disk: UpToDate, Promise: 4500 * time.Millisecond}}
+		}, Slave, ""},
+		{"nothing said of the volume", func(b *Beat, _ *VolumeFact) { b.Volumes = nil }, Slave, ""},
+		{"ordinary released", func(b *Beat, _ *VolumeFact) { b.Release = &Release{Epoch: Epoch{3, "a"}} }, Promoting, ""},
+		{"outdated here", func(_ *Beat, v *VolumeFact) { v.Disk = Outdated }, Slave, ""},
+		{"connected, the other still Primary", func(_ *Beat, v *VolumeFact) { v.Connected, v.PeerRole = true, Primary }, Slave, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			m := NewMachine(pair().Durable)
+			m.Step(pair())
+			f := pair()
+			beat := *f.Other.Beat
+			beat.Role, beat.Release = Slave, &Release{Epoch: Epoch{3, "a"}, NoLone: true}
+			v := &f.Volumes[0]
+			v.Connected, v.PeerDisk, v.PeerRole, v.Licence, v.LostAt = false, DUnknown, "", true, f.Now
+			tt.change(&beat, v)
+			f.Other.Beat = &beat
+			p := m.Step(f)
+			if p.Role != tt.role || p.Role == Promoting && p.Procedure.Permit != tt.permit {
+				t.Errorf("%s (%v), procedure %+v; want %s with permit %q", p.Role, p.Why, p.Procedure, tt.role, tt.permit)
+			}
+		})
+	}
+}
+
+// TestRevokeEndsTheLicence: also of a volume whose promotion had not come so far; permission 1 keeps it (30-decisions, "Permissions").
+func TestRevokeEndsTheLicence(t *testing.T) {
+	for permission, want := range map[string]Reason{"": ReasonHigherEpoch, "peer_dead": ReasonHigherEpoch, "peer_outdated": "", "peer_inconsistent": ""} {
+		m, f := masterWithoutConnection(t)
+		f.Volumes[0].Permission = permission
+		m.Step(f)
+		beat := *f.Other.Beat
+		beat.Role, beat.Epoch = Master, Epoch{9, "a"}
+		f.Other.Beat = &beat
+		f.Volumes = slices.Clone(f.Volumes)
+		f.Volumes[0].Role, f.Volumes[0].Licence = Secondary, true
+		if p := m.Step(f); p.Role != Demoting || p.Volumes[0].EndLicence != want {
+			t.Errorf("with permission %q: %s, licence ended for %q, want %q", permission, p.Role, p.Volumes[0].EndLicence, want)
+		}
+	}
+}
+
+// TestUnsteadyReference: a takeover needs answers without a gap; one that is good just now is waited upon for D/4, then it is a "no".
+func TestUnsteadyReference(t *testing.T) {
+	m, f := slaveMachine(t), silent(pair())
+	at := f.Now
+	for i, state := range []ReferenceState{ReferenceBad, ReferenceGood, ReferenceBad} {
+		f.Now = at.Add(time.Duration(i) * 100 * time.Millisecond)
+		f.References = []ReferenceFact{{Name: "gateway", State: state, AskedAt: f.Now - Instant(700*time.Millisecond)}}
+		if p := m.Step(f); i > 0 && p.Role == Promoting {
+			t.Fatalf("took over on an answer that was good for a moment (%v)", p.Why)
+		}
+	}
+	f.Now = at.Add(800 * time.Millisecond)
+	if p := m.Step(f); p.Role != Blocked || p.Reason != ReasonReferenceLost || p.Volumes[0].EndLicence != ReasonReferenceLost {
+		t.Errorf("after D/4: %s (%s), licence ended for %q", p.Role, p.Reason, p.Volumes[0].EndLicence)
+	}
+}
+
+// TestHearingGapKeepsTheSilence: heart that does not report for a moment makes the peer unknown, not the silence new; nothing is decided in it.
+func TestHearingGapKeepsTheSilence(t *testing.T) {
+	m, f := slaveMachine(t), silent(pair())
+	f.Other.KernelAt, f.Durable.Armed = f.Now, false // sick for so long that it counts as dead; a person's wish forbids to act
+	m.durable.Armed = false
+	if p := m.Step(f); p.Role != Blocked || p.Verdict != PeerSick || !m.peer.ripe {
+		t.Fatalf("%s, %s (%v)", p.Role, p.Verdict, p.Why)
+	}
+	began := m.peer.suspectAt
+	f.Heart.Heartbeats = false
+	f.Now += Instant(100 * time.Millisecond)
+	if p := m.Step(f); p.Verdict != PeerUnknown || p.Role != Blocked {
+		t.Fatalf("while heart does not report: %s, %s", p.Verdict, p.Role)
+	}
+	if !m.peer.refused || m.peer.suspectAt != began || m.peer.ripe || m.peer.deadAt != 0 {
+		t.Errorf("the silence was forgotten, or is decided upon: %+v", m.peer)
+	}
+}
+
+// TestVouchedEndsWithTheSilence: a person's word for a pair without a volume is stored, and holds until the peer is heard.
+func TestVouchedEndsWithTheSilence(t *testing.T) {
+	f := silent(pair())
+	f.Volumes, f.NoVolumes = nil, true
+	f.References[0].State = ReferenceBad
+	f.Requests = []AdminRequest{{Number: 1, Kind: WishTakeover, Force: true, By: "admin"}}
+	m := NewMachine(f.Durable)
+	p := m.Step(f)
+	if p.Role != Promoting || p.Store == nil || !p.Store.Vouched {
+		t.Fatalf("%s (%v), stored %+v", p.Role, p.Why, p.Store)
+	}
+	f.Durable, f.Requests, f.Now = *p.Store, nil, f.Now.Add(time.Second)
+	if p = m.Step(f); p.Role != Promoting || p.Store != nil {
+		t.Fatalf("a second later: %s (%v), stored %+v", p.Role, p.Why, p.Store)
+	}
+	heard := pair()
+	f.Heart.Links, f.Other.Beat, f.Other.FreshAt, f.Other.Confirmed = heard.Heart.Links, heard.Other.Beat, f.Now, f.Now
+	f.Other.Beat.Role = Slave
+	if p = m.Step(f); p.Role != Promoting || p.Store == nil || p.Store.Vouched {
+		t.Errorf("when the peer is heard: %s (%v), stored %+v", p.Role, p.Why, p.Store)
+	}
+}
