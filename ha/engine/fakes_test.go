@@ -404,7 +404,7 @@ func (v *fakeVolume) Resolve(context.Context, bool) error { return v.do("resolve
 func (v *fakeVolume) Pause(context.Context) error         { return v.do("pause", func() {}) }
 func (v *fakeVolume) Resume(context.Context) error        { return v.do("resume", func() {}) }
 func (v *fakeVolume) Detach(context.Context, bool) error  { return v.do("detach", func() {}) }
-func (v *fakeVolume) OpenDevice(context.Context) (string, error) {
+func (v *fakeVolume) OpenDevice(context.Context, bool) (string, error) {
 	err := v.do("device", func() { v.fact.Device = "/dev/loop-" + v.fact.Name })
 	return "/dev/loop-" + v.fact.Name, err
 }

@@ -110,8 +110,9 @@ type Volume interface {
 	Pause(ctx context.Context) error
 	Resume(ctx context.Context) error
 	Detach(ctx context.Context, force bool) error
-	// OpenDevice makes the kernel device and returns its path; a device that is there already is returned again.
-	OpenDevice(ctx context.Context) (string, error)
+	// OpenDevice makes the kernel device and returns its path; a device that is there already is returned again. mount: it is going to be
+	// mounted, so nobody else may write.
+	OpenDevice(ctx context.Context, mount bool) (string, error)
 	CloseDevice(ctx context.Context, lazy bool) error
 	Alive(ctx context.Context) error
 }

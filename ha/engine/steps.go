@@ -128,7 +128,7 @@ func (j *job) openDevices(ctx context.Context) error {
 				return err
 			}
 		}
-		path, err := v.handle.OpenDevice(ctx)
+		path, err := v.handle.OpenDevice(ctx, v.setting.Filesystem != "")
 		if err != nil {
 			return err
 		}

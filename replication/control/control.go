@@ -172,6 +172,8 @@ type Detach struct {
 // DeviceOpen makes the kernel device.
 type DeviceOpen struct {
 	Kind string `json:"kind"` // auto fuse nbd
+	// Mount: a filesystem on it is going to be mounted, so NBD clients may only read from now on.
+	Mount bool `json:"mount"`
 }
 
 // DeviceClose removes it.

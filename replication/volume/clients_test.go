@@ -53,10 +53,10 @@ func TestNBDClientsOnAPair(t *testing.T) {
 
 func TestKernelDevice(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("a kernel device needs root")
+		t.Fatal("a kernel device needs root")
 	}
 	if _, err := os.Stat("/dev/fuse"); err != nil {
-		t.Skip("no FUSE here")
+		t.Fatal("a kernel device needs FUSE")
 	}
 	p := newPair(t, testSize)
 	p.both()
@@ -89,7 +89,7 @@ func TestKernelDevice(t *testing.T) {
 
 func TestRevokeUnderAnOpenDevice(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("a kernel device needs root")
+		t.Fatal("a kernel device needs root")
 	}
 	p := newPair(t, testSize)
 	p.both()

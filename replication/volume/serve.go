@@ -45,12 +45,13 @@ func (l *loop) stopServing() {
 }
 
 // openKernel makes the kernel device, beside the loop: the kernel reads from it meanwhile.
-func (l *loop) openKernel(kind string, done func(control.Device, error)) {
+func (l *loop) openKernel(kind string, mount bool, done func(control.Device, error)) {
 	switch {
 	case !l.serving.Load():
 		done(control.Device{}, refused("secondary", "volume %s is not primary: it has no device", l.config.Name))
 		return
 	case l.kernel != nil:
+		l.mounted.Store(l.mounted.Load() || mount)
 		done(control.Device{Path: l.kernel.Path(), Kind: l.kernel.Kind()}, nil)
 		return
 	case l.opening:
@@ -58,7 +59,7 @@ func (l *loop) openKernel(kind string, done func(control.Device, error)) {
 		return
 	}
 	l.opening = true
-	l.mounted.Store(true)
+	l.mounted.Store(mount)
 	if kind == "" || kind == "auto" {
 		kind = l.config.Export
 	}
@@ -71,8 +72,8 @@ func (l *loop) openKernel(kind string, done func(control.Device, error)) {
 
 func (l *loop) kernelOpened(k *export.Kernel, err error, done func(control.Device, error)) {
 	l.opening = false
-	l.mounted.Store(err == nil)
 	if err != nil {
+		l.mounted.Store(false)
 		done(control.Device{}, err)
 		return
 	}

@@ -94,7 +94,7 @@ func (a *api) routes() http.Handler {
 	order(a, m, "resume", func(l *loop, _ struct{}, done func(any, error)) { l.pause(false); done(nil, nil) })
 	order(a, m, "detach", func(l *loop, d control.Detach, done func(any, error)) { done(nil, l.detach(d.Force)) })
 	order(a, m, "device/open", func(l *loop, d control.DeviceOpen, done func(any, error)) {
-		l.openKernel(d.Kind, func(v control.Device, err error) { done(v, err) })
+		l.openKernel(d.Kind, d.Mount, func(v control.Device, err error) { done(v, err) })
 	})
 	order(a, m, "device/close", func(l *loop, d control.DeviceClose, done func(any, error)) {
 		l.closeKernelThen(d.Lazy, func(err error) { done(nil, deviceError(err)) })
