@@ -11,7 +11,7 @@ NEEDS   := gcc:gcc ip:iproute2 nft:nftables mkfs.ext4:e2fsprogs sqlite3:sqlite3 
            nbdcopy:libnbd-bin qemu-io:qemu-utils tcpdump:tcpdump chromium:chromium ping:iputils-ping nsenter:util-linux
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build run down test check generate sim fuzz bench clean
+.PHONY: help deps build run down test check generate sim fuzz figures bench clean
 
 help: ## print this help
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -50,6 +50,9 @@ sim: ## more seeds for the simulations: make sim SEEDS=100000
 fuzz: ## every fuzz target for a while: make fuzz FUZZ=5m
 	@for p in $$($(GO) list ./...); do for f in $$($(GO) test -list '^Fuzz' $$p 2>/dev/null | grep '^Fuzz'); do \
 	  echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZ) $$p || exit 1; done; done
+
+figures: build ## the figures of the pair: gaps of ten switch-overs and takeovers, fio on the scratch volume, memory
+	$(GO) test -tags $(TAGS),figures -count=1 -timeout 30m -v -run 'TestGaps|TestFio' ./lab/e2e | grep -v "time="
 
 bench: build ## the benchmarks; they print ratios against what they compare with
 	$(GO) test -tags $(TAGS) -run '^$$' -bench . -benchtime 1s ./ha/... ./replication/...
