@@ -3,6 +3,7 @@ package e2e
 import (
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -49,6 +50,7 @@ func TestSplitBrain(t *testing.T) {
 	w = l.startWriter(t, "client", guestbook)
 	l.await(t, 30*time.Second, "b writes", growing(t, w))
 	onB := w.stop(t)
+	victim := l.copyArea(t, "a", filepath.Join(t.TempDir(), "a.img"))
 	l.do(t, "start", "a")
 	for _, n := range []string{"a", "b"} {
 		l.is(t, 30*time.Second, n, "reports split-brain", func(s control.Status) bool {
@@ -59,6 +61,12 @@ func TestSplitBrain(t *testing.T) {
 		t.Errorf("the running master is %s", s.State)
 	}
 	mustHold(t, l.entries(t), onB)
+	w = l.startWriter(t, "client", guestbook)
+	l.await(t, 30*time.Second, "b goes on writing", growing(t, w))
+	onB = append(onB, w.stop(t)...)
+	if now := l.copyArea(t, "a", filepath.Join(t.TempDir(), "a.img")); now != victim {
+		t.Errorf("the data area of a changed while nobody had resolved the split-brain")
+	}
 	l.run(t, "--node", "b", "volume", "resolve", "data", "--discard", "a", "--confirm", "a")
 	l.settle(t, "b")
 	mustHold(t, l.entries(t), onB)
@@ -107,6 +115,11 @@ func TestSwappedDisk(t *testing.T) {
 			t.Errorf("a serves no more: %s", s.State)
 		}
 		mustHold(t, l.entries(t), acked)
+	})
+	t.Run("created anew", func(t *testing.T) {
+		l.in(t, "b", bin, "volume", "create", "data", "--backing", "/var/lib/evenkeel/disks/data.img")
+		l.settle(t, "a")
+		l.checkData(t, "a")
 	})
 }
 
