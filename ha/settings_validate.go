@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -214,19 +215,19 @@ func (v *validation) heartbeat() {
 	switch {
 	case named:
 		if h.Interval != interval {
-			v.wrong("heartbeat.interval", "Interval %v does not belong to the profile %s (%v): choose Custom to set it.", h.Interval, h.Profile, interval)
+			v.wrong("heartbeat.interval", "Interval %s does not belong to the profile %s (%s): choose Custom to set it.", seconds(h.Interval), h.Profile, seconds(interval))
 		}
 		if h.DeadTime != dead {
-			v.wrong("heartbeat.dead_time", "Time-out %v does not belong to the profile %s (%v): choose Custom to set it.", h.DeadTime, h.Profile, dead)
+			v.wrong("heartbeat.dead_time", "Time-out %s does not belong to the profile %s (%s): choose Custom to set it.", seconds(h.DeadTime), h.Profile, seconds(dead))
 		}
 	case h.Profile != ProfileCustom:
 		v.wrong("heartbeat.profile", "%q is not a profile: choose standard, fast, cautious or custom.", clip(string(h.Profile)))
 	}
 	if h.Interval < minInterval || h.Interval > maxInterval {
-		v.wrong("heartbeat.interval", "Interval %v is out of range: enter %v to %v.", h.Interval, minInterval, maxInterval)
+		v.wrong("heartbeat.interval", "Interval %s is out of range: enter %s to %s.", seconds(h.Interval), seconds(minInterval), seconds(maxInterval))
 	}
 	if h.BootWait < minBootWait || h.BootWait > maxBootWait {
-		v.wrong("heartbeat.boot_wait", "Boot wait %v is out of range: enter %v to %v.", h.BootWait, minBootWait, maxBootWait)
+		v.wrong("heartbeat.boot_wait", "The wait for the other node at start, %s, is out of range: enter %s to %s.", seconds(h.BootWait), seconds(minBootWait), seconds(maxBootWait))
 	}
 }
 
@@ -280,24 +281,29 @@ func (v *validation) deadTime() {
 	const field = "heartbeat.dead_time"
 	h := v.s.Heartbeat
 	if h.DeadTime <= 0 || h.DeadTime > maxDeadTime {
-		v.wrong(field, "Time-out %v is out of range: enter five intervals to %v.", h.DeadTime, maxDeadTime)
+		v.wrong(field, "Time-out %s is out of range: enter five intervals to %s.", seconds(h.DeadTime), seconds(maxDeadTime))
 		return
 	}
 	if h.Interval < minInterval || h.Interval > maxInterval {
 		return // the interval's own message says it
 	}
 	if least := 5 * h.Interval; h.DeadTime < least {
-		v.wrong(field, "Time-out %v is shorter than five intervals (%v): enter %v or more, or a shorter interval.", h.DeadTime, least, least)
+		v.wrong(field, "Time-out %s is shorter than five intervals (%s): enter %s or more, or a shorter interval.", seconds(h.DeadTime), seconds(least), seconds(least))
 	} else if h.Serial && slices.Contains(bauds, h.Baud) {
 		line := serialInterval(h.Interval, h.Baud)
 		least := (5*line + 4*serialBeatTime(h.Baud)).Round(time.Millisecond)
 		if h.DeadTime < least {
-			v.wrong(field, "Time-out %v is too short for the serial line at %d baud, where five intervals and four beats take %v: enter that or more, or a faster line.", h.DeadTime, h.Baud, least)
+			v.wrong(field, "Time-out %s is too short for the serial line at %d baud, where five intervals and four beats take %s: enter that or more, or a faster line.", seconds(h.DeadTime), h.Baud, seconds(least))
 		}
 	}
 	if len(v.s.Replication.Volumes) > 0 && h.DeadTime/5 < RevokeTime {
-		v.wrong(field, "Time-out %v leaves a fifth of it, %v, to give a volume up, which takes up to %v: enter %v or more.", h.DeadTime, h.DeadTime/5, RevokeTime, 5*RevokeTime)
+		v.wrong(field, "Time-out %s leaves a fifth of it, %s, to give a volume up, which takes up to %s: enter %s or more.", seconds(h.DeadTime), seconds(h.DeadTime/5), seconds(RevokeTime), seconds(5*RevokeTime))
 	}
+}
+
+// seconds writes a time as the console's fields take it: "0.5 s".
+func seconds(d time.Duration) string {
+	return strconv.FormatFloat(d.Round(time.Millisecond).Seconds(), 'f', -1, 64) + " s"
 }
 
 // host wants the IPv4 address of one machine; it says whether it is one.

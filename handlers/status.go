@@ -197,9 +197,10 @@ func procedureOf(p *control.Procedure, stale bool) *templates.Procedure {
 	if p == nil {
 		return nil
 	}
-	out := &templates.Procedure{Title: fmt.Sprintf("Last %s, begun %s, epoch %s", p.Kind, day(p.Began), p.Epoch), State: templates.State{Kind: templates.Info, Word: p.State}}
+	kind := procedureWord(p.Kind)
+	out := &templates.Procedure{Title: fmt.Sprintf("Last %s, begun %s, epoch %s", kind, day(p.Began), p.Epoch), State: templates.State{Kind: templates.Info, Word: p.State}}
 	if p.State == "running" {
-		out.Title = fmt.Sprintf("Running now: %s, epoch %s", p.Kind, p.Epoch)
+		out.Title = fmt.Sprintf("Running now: %s, epoch %s", kind, p.Epoch)
 	}
 	out.Steps = stepsOf(p.Steps, stale)
 	return out
@@ -209,7 +210,7 @@ func stepsOf(steps []control.Step, stale bool) []templates.Step {
 	kinds := map[string]string{"done": templates.OK, "running": templates.Info, "failed": templates.Critical}
 	var list []templates.Step
 	for _, s := range steps {
-		step := templates.Step{Name: s.Name, Error: s.Error, State: templates.State{Kind: templates.Quiet, Word: s.State}}
+		step := templates.Step{Code: s.Name, Name: stepWord(s.Name), Error: s.Error, State: templates.State{Kind: templates.Quiet, Word: s.State}}
 		if kind := kinds[s.State]; kind != "" {
 			step.State = aged(templates.State{Kind: kind, Word: s.State}, stale)
 		}

@@ -72,6 +72,34 @@ func peerState(peer control.Peer) templates.State {
 	return templates.State{Kind: templates.Unknown, Word: "Unknown"}
 }
 
+// stepWords say in words what the steps of the engine's procedures do; they fit both directions of a switch-over.
+var stepWords = map[string]string{
+	"volumes": "Role of the volumes", "device": "Block devices", "mount": "Mount the filesystems", "unmount": "Unmount the filesystems",
+	"services-before": "Services that start before the addresses", "services": "Services", "addresses": "Virtual addresses", "verify": "Look whether everything stands",
+	"revoke": "Revoke the volumes", "kill": "End the volumes' users", "device-off": "Take the block devices off",
+}
+
+// stepWord is a step in words; one that has none is shown as the engine calls it.
+func stepWord(name string) string {
+	if word := stepWords[name]; word != "" {
+		return word
+	}
+	return name
+}
+
+// procedureWord is the noun of a procedure's kind.
+func procedureWord(kind string) string {
+	switch ha.ProcedureKind(kind) {
+	case ha.ProcedurePromote:
+		return "promotion"
+	case ha.ProcedureDemote:
+		return "demotion"
+	case ha.ProcedureRecover:
+		return "recovery"
+	}
+	return kind
+}
+
 func capital(s string) string {
 	if s == "" {
 		return s

@@ -171,7 +171,7 @@ func other(node string) string {
 // writeCatalogue writes what may run on a node. The pair without the volume data has no guestbook.
 func writeCatalogue(l layout, node string, o Options) error {
 	echo := config.Service{
-		Name: "echo", Description: "Echo: says which node answers", Kind: "command",
+		Name: "echo", Description: "says which node answers", Kind: "command",
 		Command: []string{program, "lab", "echo", "--node", node}, Order: config.BeforeAddress,
 		StartTimeout: config.DefaultStartTimeout, StopTimeout: 2 * time.Second,
 		Monitor: monitor("tcp", fmt.Sprintf("127.0.0.1:%d", echoPort)),
@@ -180,7 +180,7 @@ func writeCatalogue(l layout, node string, o Options) error {
 		return err
 	}
 	return writeTOML(l.node(node, "etc", "services.d", "guestbook.toml"), config.Service{
-		Name: "guestbook", Description: "Guestbook: entries on the replicated volume", Kind: "command",
+		Name: "guestbook", Description: "entries on the replicated volume", Kind: "command",
 		Command: []string{program, "lab", "guestbook", "--node", node, "--data", "/srv/data", "--listen", fmt.Sprintf("0.0.0.0:%d", guestbookPort)},
 		Volume:  "data", NeedAddress: true, Order: config.BeforeAddress,
 		StartTimeout: config.DefaultStartTimeout, StopTimeout: config.DefaultStopTimeout,

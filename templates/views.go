@@ -286,6 +286,7 @@ type Procedure struct {
 // Step is one step of a procedure or of a dry run.
 type Step struct {
 	State State
+	Code  string // the engine's name of it
 	Name  string
 	Time  string
 	Error string

@@ -21,6 +21,7 @@ const (
 type hub struct {
 	engine EngineClient
 	log    *slog.Logger
+	turned chan struct{} // a role or a verdict changed: the explanation is old
 
 	mu      sync.Mutex
 	newest  handlers.Snapshot
@@ -28,7 +29,7 @@ type hub struct {
 }
 
 func newHub(engine EngineClient, log *slog.Logger) *hub {
-	return &hub{engine: engine, log: log, waiting: map[chan struct{}]bool{}}
+	return &hub{engine: engine, log: log, turned: make(chan struct{}, 1), waiting: map[chan struct{}]bool{}}
 }
 
 // run follows the engine until ctx ends.
@@ -45,7 +46,14 @@ func (h *hub) follow(ctx context.Context) {
 	for ctx.Err() == nil {
 		err := h.engine.StreamStatus(ctx, func(s control.Status) {
 			said = ""
+			before := h.snapshot().Own
 			h.change(func(n *handlers.Snapshot) { n.Own, n.OwnAt = &s, time.Now() })
+			if before == nil || before.State != s.State || before.Peer.Verdict != s.Peer.Verdict {
+				select {
+				case h.turned <- struct{}{}:
+				default: // it will be asked already
+				}
+			}
 		})
 		if err != nil && err.Error() != said && ctx.Err() == nil {
 			said = err.Error()
@@ -55,7 +63,7 @@ func (h *hub) follow(ctx context.Context) {
 	}
 }
 
-// ask fetches what the stream does not carry.
+// ask fetches what the stream does not carry: every askEvery, and at once when a role or a verdict changed.
 func (h *hub) ask(ctx context.Context) {
 	for ctx.Err() == nil {
 		own := h.snapshot().Own
@@ -64,7 +72,11 @@ func (h *hub) ask(ctx context.Context) {
 			continue
 		}
 		h.askOnce(ctx, own.Peer.Node)
-		pause(ctx, askEvery)
+		select {
+		case <-ctx.Done():
+		case <-h.turned:
+		case <-time.After(askEvery):
+		}
 	}
 }
 
