@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os/exec"
@@ -109,6 +110,7 @@ func fio(t *testing.T, args string) (r fioResult) {
 	if err != nil {
 		t.Fatalf("fio %s: %v\n%s", args, err, out)
 	}
+	out = out[max(0, bytes.IndexByte(out, '{')):] // fio's nbd engine says hello first
 	if err := json.Unmarshal(out, &r); err != nil || len(r.Jobs) == 0 {
 		t.Fatalf("fio's answer: %v\n%s", err, out)
 	}
