@@ -14,7 +14,7 @@ import (
 // Fragments renders the live parts of a page, as the page itself renders them: each element has an id, under which the browser
 // swaps it. query is that of the stream's address: page, and what else the page needs.
 func (p *Pages) Fragments(ctx context.Context, query url.Values) ([]byte, error) {
-	parts := []templ.Component{templates.TopBar(p.bar(), VisitorOf(ctx).User)}
+	parts := []templ.Component{templates.TopBar(p.bar())}
 	switch query.Get("page") {
 	case "/ha/status":
 		parts = append(parts, templates.StatusBody(p.statusParts(ctx)))

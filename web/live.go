@@ -10,7 +10,7 @@ import (
 
 const (
 	liveTick     = time.Second            // ages go on although nothing changes
-	liveGap      = 200 * time.Millisecond // at most so often
+	liveGap      = 400 * time.Millisecond // between two messages at least: a slow browser must not fall behind
 	livePing     = 15 * time.Second
 	liveWrite    = 10 * time.Second // one message
 	sessionCheck = 10 * time.Second
@@ -49,22 +49,20 @@ func (s *server) live(w http.ResponseWriter, r *http.Request) {
 				return
 			}
 		}
-		if !await(r.Context(), wake, tick.C) {
+		if !await(r.Context(), wake, tick.C, liveGap-time.Since(out.at)) {
 			return
 		}
 	}
 }
 
-// await waits for a change or the next tick, and then for a moment more, so that many changes become one message.
-func await(ctx context.Context, wake <-chan struct{}, tick <-chan time.Time) bool {
+// await lets the rest of the gap after the last message pass, so that many changes become one message, and then waits for a change or the next tick.
+func await(ctx context.Context, wake <-chan struct{}, tick <-chan time.Time, rest time.Duration) bool {
+	pause(ctx, rest)
 	select {
 	case <-ctx.Done():
-		return false
 	case <-tick:
-		return true
 	case <-wake:
 	}
-	pause(ctx, liveGap)
 	return ctx.Err() == nil
 }
 
@@ -84,6 +82,9 @@ type stream struct {
 // fragments sends the page's live parts if they changed, else now and then a sign of life; it says whether the stream goes on.
 func (s *stream) fragments(from *server, r *http.Request) bool {
 	now, err := from.pages.Fragments(r.Context(), r.URL.Query())
+	if r.Context().Err() != nil {
+		return false // the browser has left
+	}
 	if err != nil {
 		from.log.Error("a live page failed", "query", r.URL.RawQuery, "error", err)
 		return false

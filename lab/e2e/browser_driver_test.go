@@ -29,7 +29,7 @@ type browser struct {
 }
 
 // stepLimit bounds one step in the browser: a page load, a click, a field.
-const stepLimit = 30 * time.Second
+const stepLimit = time.Minute
 
 // startChromium starts a browser with a folder of its own, which ends with the test; a tab is opened from its context.
 func startChromium(t *testing.T) context.Context {
