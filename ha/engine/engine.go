@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"evenkeel/ha"
-	"evenkeel/ha/control"
 )
 
 // How often the loop asks the machine even if nothing happened.
@@ -287,16 +286,11 @@ func (e *engine) loadDurable() {
 
 // store makes d durable.
 func (e *engine) store(d ha.Durable) bool {
-	if err := saveFile(filepath.Join(e.dir, durableFile), d); err != nil {
-		if e.storeError == nil {
-			e.log.Error("durable state cannot be stored", "error", err)
-			e.note(control.Event{Log: "failover", Code: "state.not_stored", Severity: ha.Critical,
-				Text: fmt.Sprintf("The engine's state cannot be stored (%v): nothing that rests on it is done.", err)})
-		}
-		e.storeError = err
+	err := saveFile(filepath.Join(e.dir, durableFile), d)
+	e.noteStore(err)
+	if err != nil {
 		return false
 	}
-	e.storeError = nil
 	e.durable = d
 	return true
 }
@@ -304,6 +298,7 @@ func (e *engine) store(d ha.Durable) bool {
 // watch starts the goroutines that observe.
 func (e *engine) watch() {
 	e.goRun("heart", e.followHeart)
+	e.goRun("state folder", e.watchRoom)
 	serviceChanged := make(chan struct{}, 1) // the manager's call-back must not wait for the loop
 	e.goRun("service states", func(ctx context.Context) {
 		for {

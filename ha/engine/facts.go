@@ -34,6 +34,7 @@ func (e *engine) gather() ha.Facts {
 		fact := e.run.fact
 		f.Procedure = &fact
 	}
+	f.Unstored = e.storeError != nil
 	f.Observed = e.observed()
 	return f
 }

@@ -27,6 +27,8 @@ func helper(role string, args []string) int {
 		return write(ctx, args[0], args[1])
 	case "inject":
 		return inject(ctx)
+	case "echoing":
+		return echoing(ctx, args[0])
 	}
 	return 2
 }

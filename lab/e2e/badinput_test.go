@@ -1,0 +1,477 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"evenkeel/ha"
+	"evenkeel/ha/control"
+)
+
+// complains runs a command that must fail: the exit code, and exactly one line on stderr with these words; nothing else is printed.
+func (l *lab) complains(t *testing.T, code int, words string, input string, args ...string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, bin, args...)
+	cmd.Env = append(os.Environ(), "EVENKEEL_LAB="+l.dir)
+	cmd.Stdin = strings.NewReader(input)
+	var out, complaint bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &complaint
+	_ = cmd.Run()
+	said := complaint.String()
+	switch line := strings.TrimSuffix(said, "\n"); {
+	case cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != code:
+		t.Errorf("%q ends with %v, want %d: %s", args, cmd.ProcessState, code, said)
+	case line == "" || strings.Contains(line, "\n"):
+		t.Errorf("%q says not one line: %q", args, said)
+	case !strings.Contains(strings.ToLower(line), strings.ToLower(words)):
+		t.Errorf("%q says %q, want words like %q", args, line, words)
+	case out.Len() > 0:
+		t.Errorf("%q prints %q beside its complaint", args, out.String())
+	default:
+		t.Log(line)
+	}
+}
+
+// onNode puts a command's words behind `lab exec NODE -- evenkeel`.
+func onNode(node string, words ...string) []string {
+	return append([]string{"lab", "exec", node, "--", "evenkeel"}, words...)
+}
+
+// standing is what bad input must not change.
+type standing struct {
+	States [2]string
+	Epochs [2]ha.Epoch
+	PIDs   map[string]int
+}
+
+func (l *lab) standing(t *testing.T) (s standing) {
+	t.Helper()
+	s.PIDs = map[string]int{}
+	for i, n := range []string{"a", "b"} {
+		status, ok := l.status(n)
+		if !ok {
+			t.Fatalf("%s does not answer", n)
+		}
+		s.States[i], s.Epochs[i] = status.State, status.Epoch
+		for _, p := range status.Processes {
+			s.PIDs[n+" "+p.Name] = p.PID
+		}
+	}
+	return s
+}
+
+// unmoved fails if a role, an epoch, or a process other than the named ones changed.
+func (l *lab) unmoved(t *testing.T, before standing, but ...string) {
+	t.Helper()
+	after := l.standing(t)
+	if after.States != before.States || after.Epochs != before.Epochs {
+		t.Errorf("the nodes are not what they were: %v %v, before %v %v", after.States, after.Epochs, before.States, before.Epochs)
+	}
+	for name, pid := range before.PIDs {
+		if after.PIDs[name] != pid && !strings.Contains(strings.Join(but, ","), name) {
+			t.Errorf("%s was restarted: %d, before %d", name, after.PIDs[name], pid)
+		}
+	}
+}
+
+// TestBadInput gives the nodes and the command line what is wrong in every way; each answers in one clear sentence and stays what it was.
+func TestBadInput(t *testing.T) {
+	newer := buildVersion(t)
+	l := upLab(t)
+	l.calm(t, "a")
+	for _, sub := range []struct {
+		name string
+		run  func(*testing.T)
+	}{
+		{"settings", l.testWrongSettings},
+		{"command line", l.testWrongCommands},
+		{"backing devices", l.testWrongBacking},
+		{"second processes", l.testSecondProcesses},
+		{"settings database", l.testCorruptDatabase},
+		{"state file", l.testCorruptState},
+		{"state folder full", l.testStateFull},
+		{"version", func(t *testing.T) { l.testOtherVersion(t, newer) }},
+		{"serial port", l.testWrongSerial},
+		{"cluster id", l.testOtherCluster},
+	} {
+		t.Run(sub.name, func(t *testing.T) {
+			before := l.standing(t)
+			sub.run(t)
+			l.calm(t, "a")
+			if after := l.standing(t); after.States != before.States || after.Epochs != before.Epochs {
+				t.Errorf("the nodes are not what they were: %v %v, before %v %v", after.States, after.Epochs, before.States, before.Epochs)
+			}
+		})
+	}
+}
+
+// settings are a node's newest settings as a tree that can be spoilt.
+func (l *lab) settings(t *testing.T, node string) map[string]any {
+	t.Helper()
+	var s map[string]any
+	if err := json.Unmarshal([]byte(l.run(t, onNode(node, "config", "export")...)), &s); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// set puts a value at a path such as "heartbeat.interval" or "addresses.0.address".
+func set(tree any, path string, value any) {
+	head, rest, more := strings.Cut(path, ".")
+	switch x := tree.(type) {
+	case map[string]any:
+		if !more {
+			x[head] = value
+			return
+		}
+		set(x[head], rest, value)
+	case []any:
+		i := int(head[0] - '0')
+		if !more {
+			x[i] = value
+			return
+		}
+		set(x[i], rest, value)
+	}
+}
+
+func text(t *testing.T, tree any) string {
+	t.Helper()
+	b, err := json.Marshal(tree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func (l *lab) testWrongSettings(t *testing.T) {
+	before := l.standing(t)
+	history := l.run(t, onNode("a", "config", "history")...)
+	for _, c := range []struct {
+		path  string
+		value any
+		words string
+	}{
+		{"heartbeat.dead_time", 1, "heartbeat.dead_time: "},
+		{"heartbeat.interval", "soon", "heartbeat.interval: \"soon\" is not a number of nanoseconds"},
+		{"heartbeat.cluster_id", 64, "heartbeat.cluster_id: "},
+		{"heartbeat.profile", "zoom", "heartbeat.profile: "},
+		{"heartbeat.master_serial", "../etc/passwd", "heartbeat.master_serial: "},
+		{"general.master_address", "nowhere", "general.master_address: \"nowhere\" is not an IP address"},
+		{"general.referees", 3, "general.referees: there is no such setting"},
+		{"replication.volumes.0.master_backing", "/etc/passwd", "replication.volumes[0].master_backing: "},
+		{"replication.volumes.0.mount_point", "/", "replication.volumes[0].mount_point: "},
+		{"services.0.name", "rm -rf", "services[0].name: "},
+		{"addresses.0.address", "10.88.1.300/24", "addresses[0].address: \"10.88.1.300/24\" is not an IP address"},
+		{"addresses.0.address", "10.88.1.1/24", "addresses[0].address: 10.88.1.1 is an address of one of the nodes"},
+	} {
+		s := l.settings(t, "a")
+		set(s, c.path, c.value)
+		l.complains(t, control.ExitFailed, c.words, text(t, s), onNode("a", "config", "import", "-")...)
+	}
+	s := l.settings(t, "a")
+	set(s, "heartbeat.port", 0)
+	set(s, "heartbeat.baud", 12)
+	set(s, "general.mode", "luck")
+	for _, field := range []string{"heartbeat.port: ", "heartbeat.baud: ", "general.mode: "} {
+		l.complains(t, control.ExitFailed, field, text(t, s), onNode("a", "config", "import", "-")...)
+	}
+	for _, input := range []string{"", "{", "[]", text(t, l.settings(t, "a")) + "x"} {
+		l.complains(t, control.ExitFailed, "standard input is not one JSON object", input, onNode("a", "config", "import", "-")...)
+	}
+	l.complains(t, control.ExitFailed, "no such file", "", onNode("a", "config", "import", "/nowhere")...)
+	if after := l.run(t, onNode("a", "config", "history")...); after != history {
+		t.Errorf("something was saved:\n%s", after)
+	}
+	l.unmoved(t, before)
+}
+
+func (l *lab) testWrongCommands(t *testing.T) {
+	before := l.standing(t)
+	for _, c := range [][2]string{
+		{"bogus", "unknown command"}, {"--bogus", "unknown flag"}, {"status --bogus", "unknown flag: --bogus"}, {"status extra", "\"extra\""},
+		{"volume bogus", "unknown command"}, {"config bogus", "unknown command"}, {"user bogus", "unknown command"}, {"lab bogus", "no command"},
+		{"lab cut", "lab cut WHAT"}, {"lab cut moon", "names no cable"}, {"lab loss a:lan much", "no percentage"}, {"lab noise lan 3", "serial"},
+		{"lab baud serial 7", "no rate"}, {"lab kill c", "no node"}, {"lab disk a broken", "ok, error, slow or full"}, {"lab exec z -- true", "no place"},
+		{"volume create", "volume create NAME"}, {"volume create x", "backing"}, {"volume continue data", "confirm"},
+		{"volume resolve data --discard a --confirm b", "differ"}, {"volume pause nope", "no volume"}, {"takeover --force", "--confirm"},
+		{"standby maybe", "on or off"}, {"config revert x", "not a revision"}, {"events --limit x", "--limit"}, {"events --log x", "heartbeat or failover"},
+		{"verify", "unknown command"}, {"join-code", "unknown command"}, {"replay f", "unknown command"},
+	} {
+		l.complains(t, control.ExitUsage, c[1], "", onNode("a", strings.Fields(c[0])...)...)
+	}
+	l.complains(t, control.ExitNotRunning, "no node is configured", "", "status")
+	l.complains(t, control.ExitNotRunning, "no lab with a node", "", "--node", "z", "status")
+	l.complains(t, control.ExitNotRunning, "no lab with a node", "", "--lab", "/nowhere", "--node", "a", "status")
+	l.complains(t, control.ExitFailed, "no lab runs in /nowhere", "", "lab", "--dir", "/nowhere", "status")
+	l.complains(t, control.ExitFailed, "already", "", "lab", "up", "--detach", "--console-port", "0")
+	l.unmoved(t, before)
+}
+
+func (l *lab) testWrongBacking(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name string, size int64) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Truncate(path, size); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	foreign := file("foreign", 64<<20)
+	if out, err := exec.Command("mkfs.ext4", "-q", "-F", foreign).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	head, _ := os.ReadFile(foreign)
+	used := file("used", 64<<20)
+	l.run(t, "volume", "create", "x", "--backing", used, "--first")
+	create := func(words, backing string, more ...string) {
+		t.Helper()
+		l.complains(t, control.ExitFailed, words, "", append([]string{"volume", "create", "x", "--backing", backing}, more...)...)
+	}
+	create("are needed", file("small", 64<<10))
+	create("ext2/3/4 filesystem", foreign)
+	create("enlarge it, or shrink the filesystem", foreign, "--adopt")
+	create("already belongs to a volume", used)
+	create("no such file", filepath.Join(dir, "missing"))
+	create("neither a block device nor a file", dir)
+	create("neither a block device nor a file", "/dev/null")
+	create("another program", l.dataFile("a"))
+	create("not known: enter ext4", file("fresh", 64<<20), "--first", "--filesystem", "xfs")
+	if after, _ := os.ReadFile(foreign); !bytes.Equal(head, after) {
+		t.Error("a refused disk was written to")
+	}
+	l.complains(t, control.ExitFailed, "ext2/3/4 filesystem", "", "volume", "inspect", foreign)
+	l.complains(t, control.ExitFailed, "blank or another disk", "", "volume", "inspect", file("blank", 64<<20))
+}
+
+func (l *lab) testSecondProcesses(t *testing.T) {
+	before := l.standing(t)
+	for _, node := range []string{"a", "b"} {
+		for _, words := range []string{"run", "serve heart", "serve engine", "serve volume data"} {
+			name := words[strings.LastIndex(words, " ")+1:]
+			out, err := l.try(20*time.Second, onNode(node, strings.Fields(words)...)...)
+			if err == nil || !strings.Contains(out, "runs already on this node") || !strings.Contains(out, name) {
+				t.Errorf("a second %s on %s: %v: %s", words, node, err, out)
+			}
+		}
+	}
+	l.unmoved(t, before)
+}
+
+// testCorruptDatabase spoils a's settings.db and restarts what reads it: the revision in force stays, the sentence names the file, and the
+// repair that it proposes works.
+func (l *lab) testCorruptDatabase(t *testing.T) {
+	before := l.standing(t)
+	l.in(t, "a", "sh", "-c", "cd /var/lib/evenkeel && mkdir keep && cp -a settings.db* keep/ && rm settings.db-wal settings.db-shm && head -c 65536 /dev/urandom > settings.db")
+	l.do(t, "kill", "a", "engine")
+	l.is(t, 20*time.Second, "a", "says that the newest settings are not used", func(s control.Status) bool {
+		return isMaster(s) && anyText(s, "settings.refused", "settings.db")
+	})
+	l.complains(t, control.ExitFailed, "settings.db cannot be used", "", onNode("a", "config", "export")...)
+	l.complains(t, control.ExitFailed, "settings.db cannot be used", "", onNode("a", "user", "list")...)
+	l.unmoved(t, before, "a engine", "a web")
+	l.in(t, "a", "sh", "-c", "cd /var/lib/evenkeel && rm settings.db* && cp -a keep/settings.db* . && rm -r keep")
+	l.do(t, "kill", "a", "engine")
+	l.do(t, "kill", "a", "web")
+	l.is(t, 20*time.Second, "a", "reads its settings again", func(s control.Status) bool {
+		return isMaster(s) && condition(s, "settings.refused") == nil
+	})
+	if out := l.run(t, onNode("a", "user", "list")...); !strings.Contains(out, "admin") {
+		t.Errorf("the users are gone: %s", out)
+	}
+}
+
+// testCorruptState spoils the engine's record on both nodes, one after the other: the role stays, the file is kept aside.
+func (l *lab) testCorruptState(t *testing.T) {
+	for _, node := range []string{"b", "a"} {
+		before := l.standing(t)
+		l.in(t, node, "sh", "-c", "echo '{\"version\":1,\"crc\":\"00000000\",\"body\":{}}' > /var/lib/evenkeel/engine/durable.json")
+		l.do(t, "kill", node, "engine")
+		l.is(t, 20*time.Second, node, "names the unreadable file", func(s control.Status) bool {
+			return anyText(s, "state.unreadable", "durable.json")
+		})
+		l.settle(t, "a")
+		l.unmoved(t, before, node+" engine")
+		l.in(t, node, "test", "-s", "/var/lib/evenkeel/engine/durable.json.corrupt")
+	}
+}
+
+// testStateFull fills a's state folder: a goes on serving, says so, saves nothing, gives nothing away; with room again everything works.
+func (l *lab) testStateFull(t *testing.T) {
+	before := l.standing(t)
+	history := l.run(t, onNode("a", "config", "history")...)
+	l.do(t, "state-disk", "a", "full")
+	l.is(t, 20*time.Second, "a", "says that its state cannot be stored", func(s control.Status) bool {
+		return isMaster(s) && anyText(s, "state.not_stored", "no space left")
+	})
+	s := l.settings(t, "a")
+	set(s, "heartbeat.cluster_id", 7)
+	l.complains(t, control.ExitFailed, "disk is full", text(t, s), onNode("a", "config", "import", "-")...)
+	l.complains(t, control.ExitFailed, "disk is full", "secret-enough-1\n", onNode("a", "user", "add", "eve")...)
+	l.complains(t, control.ExitRefused, "cannot be stored", "", onNode("a", "release")...)
+	l.in(t, "client", "curl", "-sS", "--fail", "--max-time", "20", "-d", "written while the state folder is full", guestbook)
+	l.unmoved(t, before)
+	l.do(t, "state-disk", "a", "ok")
+	l.is(t, 20*time.Second, "a", "stores its state again", func(s control.Status) bool { return isMaster(s) && condition(s, "state.not_stored") == nil })
+	if after := l.run(t, onNode("a", "config", "history")...); after != history {
+		t.Errorf("something was saved:\n%s", after)
+	}
+	l.unmoved(t, before)
+	l.run(t, "--node", "a", "disarm")
+	l.run(t, "--node", "a", "arm")
+	l.run(t, onNode("a", "config", "revert", "1")...)
+}
+
+// buildVersion builds the program as version 9.9 while other tests run; the result waits for it.
+func buildVersion(t *testing.T) func(*testing.T) string {
+	path := filepath.Join(filepath.Dir(bin), "evenkeel-9.9")
+	build := exec.Command("go", "build", "-tags", "sqlite_omit_load_extension,osusergo,netgo", "-ldflags", "-X main.version=9.9", "-o", path, "../..")
+	var out bytes.Buffer
+	build.Stdout, build.Stderr = &out, &out
+	if err := build.Start(); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- build.Wait() }()
+	t.Cleanup(func() { _ = build.Process.Kill() })
+	return func(t *testing.T) string {
+		if err := <-done; err != nil {
+			t.Fatalf("cannot build: %v\n%s", err, &out)
+		}
+		return path
+	}
+}
+
+// testOtherVersion runs b's engine from a binary of another version.
+func (l *lab) testOtherVersion(t *testing.T, newer func(*testing.T) string) {
+	l.in(t, "b", "mount", "--bind", newer(t), "/run/lab/evenkeel")
+	l.do(t, "kill", "b", "engine")
+	l.is(t, 20*time.Second, "a", "names the other version", func(s control.Status) bool { return isMaster(s) && anyText(s, "version.differ", "9.9") })
+	l.is(t, 20*time.Second, "b", "names the other version", func(s control.Status) bool { return isSlave(s) && anyText(s, "version.differ", "9.9") })
+	l.in(t, "b", "umount", "-l", "/run/lab/evenkeel")
+	l.do(t, "kill", "b", "engine")
+	l.is(t, 20*time.Second, "a", "has no complaint about versions", func(s control.Status) bool { return condition(s, "version.differ") == nil })
+	if out := l.run(t, onNode("a", "events", "--text", "9.9")...); !strings.Contains(out, "version.differ") {
+		t.Errorf("no event names the version: %s", out)
+	}
+}
+
+// save imports settings on a node; the other follows.
+func (l *lab) save(t *testing.T, node string, s map[string]any) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "settings.json")
+	if err := os.WriteFile(path, []byte(text(t, s)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l.in(t, node, "sh", "-c", fmt.Sprintf("evenkeel config import - < %s", path))
+}
+
+// testWrongSerial names serial ports that do not exist, are none, or echo: the link says so, nothing moves.
+func (l *lab) testWrongSerial(t *testing.T) {
+	before := l.standing(t)
+	good := l.settings(t, "a")
+	for _, c := range [][2]string{{"/dev/ttyS9", "ttyS9"}, {"/dev/null", "/dev/null"}} {
+		s := l.settings(t, "a")
+		set(s, "heartbeat.master_serial", c[0])
+		l.save(t, "a", s)
+		l.is(t, 20*time.Second, "a", "names the serial port", func(s control.Status) bool { return anyText(s, "link.quiet", c[1]) })
+		l.unmoved(t, before)
+	}
+	l.echoingSerial(t)
+	l.unmoved(t, before)
+	l.save(t, "a", good)
+}
+
+// echoingSerial gives a a line with an echo plug.
+func (l *lab) echoingSerial(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(t.TempDir(), "name")
+	cmd := exec.Command(bin, "lab", "exec", "a", "--", "env", "E2E_HELPER=echoing", self, name)
+	cmd.Env = append(os.Environ(), "EVENKEEL_LAB="+l.dir)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cmd.Process.Signal(os.Interrupt); _ = cmd.Wait() }()
+	var device string
+	l.await(t, 10*time.Second, "there is an echoing line", func() bool {
+		b, _ := os.ReadFile(name)
+		device = strings.TrimSpace(string(b))
+		return device != ""
+	})
+	s := l.settings(t, "a")
+	set(s, "heartbeat.master_serial", device)
+	l.save(t, "a", s)
+	l.is(t, 20*time.Second, "a", "says that the line echoes", func(s control.Status) bool { return anyText(s, "link.quiet", "sends our own beats back") })
+}
+
+// testOtherCluster gives b another cluster id while it is cut off, then joins the cables: each names the other's beats, nothing moves. With the id
+// set right on b the pair finds itself again.
+func (l *lab) testOtherCluster(t *testing.T) {
+	good := l.settings(t, "a")
+	l.do(t, "cut", "b:all")
+	l.is(t, 20*time.Second, "b", "is alone", func(s control.Status) bool { return s.State == "blocked" })
+	s := l.settings(t, "b")
+	set(s, "heartbeat.cluster_id", 9)
+	l.save(t, "b", s)
+	l.await(t, 30*time.Second, "b has given up to send its settings", func() bool {
+		b, _ := os.ReadFile(filepath.Join(l.dir, "b", "log"))
+		return bytes.Contains(b, []byte("settings not sent"))
+	})
+	l.do(t, "join", "b:all")
+	for _, n := range []string{"a", "b"} {
+		l.is(t, 30*time.Second, n, "names the other cluster", func(s control.Status) bool { return anyText(s, "link.refused", "another cluster id") })
+		if out := l.run(t, onNode(n, "events", "--text", "cluster")...); !strings.Contains(out, "link.refused") || !strings.Contains(out, "belongs to cluster") {
+			t.Errorf("no event on %s names the other cluster on the links and on the volume: %s", n, out)
+		}
+	}
+	a, _ := l.status("a")
+	b, _ := l.status("b")
+	if !serving(a) || b.State != "blocked" || b.Volumes[0].Connection == "Connected" {
+		t.Errorf("a is %s, b is %s, the volume %s", a.State, b.State, b.Volumes[0].Connection)
+	}
+	l.save(t, "b", good)
+}
+
+// echoing is a serial line with an echo plug: the far end of a pseudo-terminal that sends back what it hears. It writes the line's name to a file.
+func echoing(ctx context.Context, file string) int {
+	far, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer far.Close()
+	number, err := unix.IoctlGetInt(int(far.Fd()), unix.TIOCGPTN)
+	if err == nil {
+		err = unix.IoctlSetPointerInt(int(far.Fd()), unix.TIOCSPTLCK, 0)
+	}
+	if err == nil {
+		err = os.WriteFile(file, fmt.Appendf(nil, "/dev/pts/%d", number), 0o600)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	stop := context.AfterFunc(ctx, func() { far.Close() })
+	defer stop()
+	_, _ = io.Copy(far, far) // an echo plug; it ends when the file is closed
+	return 0
+}
