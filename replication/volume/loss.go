@@ -83,6 +83,9 @@ func (l *loop) loseSession(s *session) {
 	l.loseUnflushed()
 	l.loseSync(s)
 	for o := range l.writing {
+		if o.mirrored { // acknowledged there, perhaps not stable, and not accounted for before the own disk is done
+			l.bits.Set(o.off, o.end-o.off)
+		}
 		l.settle(o)
 	}
 	l.changed()

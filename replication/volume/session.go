@@ -28,6 +28,7 @@ const (
 type session struct {
 	link   *link
 	number uint64 // the replication session
+	before uint64 // the one before, which is the newest as long as this one is neither live nor lost
 	began  time.Time
 	heard  time.Time // newest message on the ack connection
 	pinged time.Time
@@ -88,7 +89,7 @@ func refuseLink(k *link, err error) {
 }
 
 func (l *loop) beginSession(k *link) {
-	s := &session{link: k, began: l.now, heard: l.now, number: max(l.state.NextSession(), k.peer.Session)}
+	s := &session{link: k, began: l.now, heard: l.now, number: max(l.state.NextSession(), k.peer.Session), before: l.state.Mark.Session}
 	l.session = s
 	l.tasks.Go(func() { k.run(l.box) })
 	s.sent = l.snapshot()

@@ -54,7 +54,7 @@ func (l *loop) makeStatus() control.Status {
 		Connection: string(l.connection()), Mirrors: l.mirrors(),
 		Generation: st.Current.ID.String(), SplitBrain: st.Flags.Has(replication.SplitBrain),
 		Permission: st.Permission.Reason, Holding: !l.holding.IsZero(),
-		Licence: st.HasLicence() && l.area != nil, Session: st.Mark.Session,
+		Licence: st.HasLicence() && l.area != nil, Session: l.newestSession(),
 		LostMS: -1, LostReason: l.lostReason, NeverHadPeer: st.NeverHadPeer(), LastPrimary: st.Flags.Has(replication.LastPrimary),
 		PeerRecord: st.PeerRecord(), Epoch: control.Epoch(st.Epoch), LastAckMS: age(l.now, l.ackAt),
 		Loner:  !st.BitmapOf.ID.IsZero() && st.BitmapOf.Reason != replication.ReasonSync,
@@ -76,6 +76,15 @@ func (l *loop) makeStatus() control.Status {
 		s.Answered = []control.OutdateAnswer{answerOf(st.Answer)}
 	}
 	return s
+}
+
+// newestSession is the session that is live or was lost last. One that is about to be live does not count: the engine would take its number for
+// a loss, and ask the peer to store Outdated while it connects.
+func (l *loop) newestSession() uint64 {
+	if s := l.session; s != nil && !s.live {
+		return s.before
+	}
+	return l.state.Mark.Session
 }
 
 func (l *loop) peerStatus(s *control.Status) {

@@ -154,7 +154,7 @@ func (l *loop) permit(p control.Permit) error {
 	if p.Generation != "" && p.Generation != l.state.Current.ID.String() {
 		return refused("other_generation", "the permission is for generation %s, volume %s is at %s", p.Generation, l.config.Name, l.state.Current.ID)
 	}
-	if l.mirrors() {
+	if s := l.session; s != nil && s.ready { // connected, or about to be: a permission stored now would outlive the connection
 		return refused("connected", "volume %s is connected: it needs no permission", l.config.Name)
 	}
 	next, err := l.state.Permit(replication.Epoch(p.Epoch), p.Reason, l.boot)

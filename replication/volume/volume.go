@@ -106,6 +106,7 @@ func newLoop(o Options) (*loop, error) {
 		writing: map[*op]struct{}{}, reading: map[*op]struct{}{}, remote: map[uint64]*op{},
 	}
 	l.wanting.Store(true)
+	l.turned.Store(l.now.UnixNano()) // it counts as stuck from here on, not since 1970
 	l.meeting = &meeting{server: o.Server, client: o.Client, box: l.box, log: l.log, hello: l.sayHello, willing: l.willing, nudge: make(chan struct{}, 1)}
 	l.changed()
 	return l, nil
