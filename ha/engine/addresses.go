@@ -37,6 +37,7 @@ type addressState struct {
 	askedAt    ha.Instant              // when conflicts were asked last
 	searchAt   ha.Instant              // when a node that stands by asks next
 	peerSilent bool                    // the peer was dead or sick and was not heard since
+	announced  bool                    // this process told the networks where the addresses are
 	lost       bool                    // address.missing was noted and is not mended
 }
 
@@ -126,6 +127,7 @@ func (e *engine) keepAddresses(f ha.Facts, p ha.Plan) {
 		e.lookForStrangers(f, p)
 		return
 	}
+	e.announceOnce()
 	if p.Role != ha.Master || e.run.running() || e.addresses.busy {
 		return
 	}
@@ -146,6 +148,15 @@ func (e *engine) keepAddresses(f ha.Facts, p ha.Plan) {
 		err := e.putAddresses(ctx, want, known)
 		e.post(func() { e.addressesDone(err, known, askConflicts) })
 	})
+}
+
+// announceOnce says where the addresses are as soon as this process sees them held: the engine before it may have died between putting them on
+// and telling it, and then the networks still send to the other node.
+func (e *engine) announceOnce() {
+	if !e.addresses.announced && len(e.addresses.held) > 0 && e.addressesComplete() {
+		e.addresses.announced = true
+		e.shells.addresses.Announce(wishes(e.settings))
+	}
 }
 
 // announceAfterSilence says again where the addresses are when the peer is heard after a silence: switches may have learned otherwise.

@@ -124,6 +124,16 @@ func TestKilledAtEachStepOfAPromotion(t *testing.T) {
 	}
 }
 
+// An engine that died between putting the addresses on and telling it: the next one tells it.
+func TestAdoptedAddressesAreAnnounced(t *testing.T) {
+	b := newPair(t)
+	b.killAt = "promote:addresses:after"
+	b.start()
+	b.restartAfterDeath()
+	b.await("whole", wholeAfterRestart)
+	inOrder(t, b.computer.history(), "address 10.88.1.100/24", "announce")
+}
+
 // wholeAfterRestart is whole, without a procedure: an adopted master needs none.
 func wholeAfterRestart(s control.Status) bool {
 	if s.Procedure == nil {

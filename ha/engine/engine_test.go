@@ -122,8 +122,8 @@ func TestAdopts(t *testing.T) {
 	b.start()
 	second := b.await("master again", isState(ha.Master))
 	b.await("some steps later", func(s control.Status) bool { return s.At.Sub(second.At) > 300*time.Millisecond })
-	if after := b.computer.history(); after != before {
-		t.Errorf("something was done while adopting: %s", after[len(before):])
+	if after := b.computer.history(); after != before+", announce" { // which changes nothing here
+		t.Errorf("something else than an announcement was done while adopting: %s", after[len(before):])
 	}
 	if second.Epoch != first.Epoch {
 		t.Errorf("epoch %v became %v", first.Epoch, second.Epoch)

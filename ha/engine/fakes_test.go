@@ -87,7 +87,11 @@ func (a fakeAddresses) Conflict(context.Context, []wish) (map[netip.Prefix]strin
 	return a.stranger, nil
 }
 
-func (fakeAddresses) Announce([]wish) {}
+func (a fakeAddresses) Announce([]wish) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.did("announce")
+}
 
 func (fakeAddresses) Label(device string) string { return device + ":ek" }
 
