@@ -3,6 +3,8 @@ package ha
 import (
 	"fmt"
 	"slices"
+	"strings"
+	"time"
 )
 
 // The conditions that the decision declares, one constructor each: code, severity, side, text, remedy. The shells' own (service.failed,
@@ -12,6 +14,12 @@ import (
 func LinkQuietCondition(link string) Condition {
 	return Condition{"link.quiet", Warning, "pair", "Heartbeat link " + link + " is quiet: nothing fresh is heard over it.",
 		"Check the cable, the device and the other node's device of that name.", link}
+}
+
+// LinkNeverCondition: nothing has come in over a link since this machine booted, though the other node lives.
+func LinkNeverCondition(link string) Condition {
+	return Condition{"link.quiet", Warning, "pair", "Heartbeat link " + link + " is quiet: nothing was heard over it since this machine booted.",
+		"Check the cable, the device and the other node's device of that name; take the link off the Heartbeat page if there is none.", link}
 }
 
 // LinkOneWayCondition: we hear the peer over a link, and it does not hear us.
@@ -44,10 +52,16 @@ func PeerCondition(v PeerVerdict, why Reason) Condition {
 	return Condition{"peer." + string(v), severity, "peer", "The other node is " + string(v) + ". " + why.Text(), remedy, ""}
 }
 
-// EngineSilentCondition: the peer's beats say that its engine is gone.
-func EngineSilentCondition(seconds int) Condition {
-	return Condition{"engine.silent", Critical, "peer", fmt.Sprintf("The other node's engine has been silent for %d s.", seconds),
-		"Look at its log; restart Evenkeel there.", ""}
+// engineQuiet is how long the other node's engine may be silent before it is named: a restart takes less.
+const engineQuiet = 3 * time.Second
+
+// EngineSilentCondition: the peer's beats say that its engine does nothing; revoked, that its volumes and addresses went by themselves.
+func EngineSilentCondition(silent time.Duration, revoked bool) Condition {
+	severity, text := Warning, fmt.Sprintf("The other node's engine has been silent for %d s: nothing moves there.", int(silent.Seconds()))
+	if revoked {
+		severity, text = Critical, fmt.Sprintf("The other node's engine has been silent for %d s; its volumes and addresses went by themselves.", int(silent.Seconds()))
+	}
+	return Condition{"engine.silent", severity, "peer", text, "Look at its log; restart Evenkeel there.", ""}
 }
 
 // volumeCondition makes a condition of one volume.
@@ -85,6 +99,16 @@ func AddressMissingCondition(address string) Condition {
 // ArmedOffCondition: nothing moves by itself.
 func ArmedOffCondition() Condition {
 	return Condition{"armed.off", Warning, "pair", "The pair is disarmed: it observes and moves nothing by itself.", "Arm it when the work is done: `evenkeel arm`.", ""}
+}
+
+// PeerDisarmedCondition: the peer alone is disarmed.
+func PeerDisarmedCondition(peer NodeID) Condition {
+	return Condition{"armed.off", Warning, "peer", "The other node is disarmed: it takes nothing over by itself.", "Arm it when the work is done: `evenkeel arm` there.", string(peer)}
+}
+
+// PeerStandbyCondition: the peer must not become master.
+func PeerStandbyCondition(peer NodeID) Condition {
+	return Condition{"standby.on", Warning, "peer", "The other node is on standby: it takes nothing over.", "End it when the work is done: `evenkeel standby off` there.", string(peer)}
 }
 
 // StandbyOnCondition: this node must not become master.
@@ -136,7 +160,24 @@ func (t *turn) conditions() {
 	if t.durable.Standby {
 		add(StandbyOnCondition())
 	}
-	t.p.Conditions = append(t.p.Conditions, t.f.Observed...)
+	if b := t.beat; b != nil {
+		if !b.Armed && t.durable.Armed {
+			add(PeerDisarmedCondition(t.f.Peer))
+		}
+		if b.Role == Standby {
+			add(PeerStandbyCondition(t.f.Peer))
+		}
+	}
+	t.addObserved()
+}
+
+// addObserved adds what the shells saw, but what stands there already: one thing is named once.
+func (t *turn) addObserved() {
+	for _, o := range t.f.Observed {
+		if !slices.ContainsFunc(t.p.Conditions, func(c Condition) bool { return c.Code == o.Code && c.Key == o.Key }) {
+			t.p.Conditions = append(t.p.Conditions, o)
+		}
+	}
 }
 
 func (t *turn) allReferencesBad() bool {
@@ -152,7 +193,7 @@ func (t *turn) linkConditions(add func(Condition)) {
 	if t.f.Heart.Running && !t.f.Heart.RealTime {
 		add(HeartNotRealtimeCondition())
 	}
-	up, heard, last := 0, 0, ""
+	up, missing, last := 0, 0, ""
 	for _, l := range t.f.Heart.Links {
 		switch {
 		case l.Problem != "":
@@ -161,18 +202,26 @@ func (t *turn) linkConditions(add func(Condition)) {
 			add(LinkOneWayCondition(l.Name))
 		case l.State == LinkQuiet:
 			add(LinkQuietCondition(l.Name))
+		case l.State == LinkNeverHeard && t.missed():
+			add(LinkNeverCondition(l.Name))
 		}
-		if l.State != LinkNeverHeard {
-			heard++
-		}
-		if l.State == LinkUp {
+		switch {
+		case l.State == LinkUp:
 			up++
 			last = l.Name
+		case l.State == LinkQuiet || t.missed():
+			missing++
 		}
 	}
-	if up == 1 && heard > 1 {
+	if up == 1 && (missing > 0 || len(t.f.Heart.Links) == 1) {
 		add(LinkSingleCondition(last))
 	}
+}
+
+// missed says whether a link that was never heard is to be named: the other node has been heard, here or elsewhere, and heart listens for
+// longer than a node takes to open its links.
+func (t *turn) missed() bool {
+	return t.peer.verdict == PeerAlive && t.since(t.f.Heart.Since) >= max(t.d, 5*time.Second)
 }
 
 // heardLately says whether a link was heard within two and a half of its intervals: longer ago, it is quiet and not one-way.
@@ -188,8 +237,8 @@ func (t *turn) peerConditions(add func(Condition)) {
 	if t.peer.verdict != PeerAlive {
 		add(PeerCondition(t.peer.verdict, t.peer.why))
 	}
-	if t.beat != nil && t.beat.EngineGone {
-		add(EngineSilentCondition(int(t.beat.EngineAge.Seconds())))
+	if b := t.beat; b != nil && (b.EngineGone || b.EngineAge >= engineQuiet) {
+		add(EngineSilentCondition(b.EngineAge, b.EngineGone))
 	}
 }
 
@@ -205,13 +254,21 @@ func (t *turn) volumeConditions(v VolumeFact, add func(Condition)) {
 		put("volume.detached", Critical, "does not answer: its process is away.", "It is restarted by itself; look at its log if it stays away.")
 		return
 	case v.Disk == Diskless || v.Disk == DiskFailed:
-		put("volume.detached", Critical, "has no working disk on this node.", "Replace the disk and create the volume on it again.")
+		text := "has no working disk on this node."
+		if why := strings.TrimPrefix(v.BlockedReason, "volume "+v.Name+" has no disk: "); why != "" {
+			text = "has no working disk on this node: " + why + "."
+		}
+		put("volume.detached", Critical, text, "Put the right disk in its place, or replace it and create the volume on it again.")
 	case v.Disk == Outdated:
 		put("volume.outdated", Warning, "is outdated here: the other node went on without this copy.", "Restore the replication link; it syncs by itself.")
 	case v.Disk == Inconsistent:
 		put("volume.inconsistent", Warning, "is inconsistent here until its sync has finished.", "Wait for the sync, or restore the replication link.")
 	case v.Disk == Consistent:
 		put("volume.consistent", Warning, "is whole here, but perhaps not the newest copy.", "Start the other node or restore the replication link.")
+	}
+	if v.Connected && (v.PeerDisk == Diskless || v.PeerDisk == DiskFailed) {
+		add(Condition{"volume.detached", Critical, "peer", "Volume " + v.Name + " has no working disk on the other node.",
+			"Replace the disk there and create the volume on it again.", v.Name + "/" + string(t.f.Peer)})
 	}
 	switch {
 	case v.NeverHadPeer:

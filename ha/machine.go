@@ -41,6 +41,7 @@ type Machine struct {
 	ask          *asking  // our own AskSwitchover
 	wish         *waiting // an administrator's wish that is being carried out
 	leaving      bool
+	armedAt      Instant // when a person changed the arming here last
 	inSync       Instant // since when a failback could be asked for; zero = not now
 
 	rivalSince   Instant // both serve since then; zero = no
@@ -90,7 +91,9 @@ type peerMemory struct {
 	wasMaster  bool
 	failedBoot BootName // the boot in which it was heard as Failed
 	hasFailed  bool
-	refused    bool // the decision on its present silence was "no"
+	armed      bool     // what its newest fresh beat said
+	armedBoot  BootName // in which boot it said so
+	refused    bool     // the decision on its present silence was "no"
 }
 
 // referenceMemory is what is remembered of the reference points.

@@ -80,6 +80,7 @@ func (t *turn) judge() {
 func (t *turn) rememberBeat() {
 	b := t.beat
 	t.durable.Vouched = false
+	t.followArming()
 	if b.Role == Master || b.Role == Promoting {
 		t.peer.masterBoot, t.peer.wasMaster = b.Boot, true
 	}
@@ -183,4 +184,26 @@ func (t *turn) probeAgain() {
 // permission has been withdrawn from then: as long as it stood, the peer could not have acted.
 func (t *turn) confirmedAge() time.Duration {
 	return t.since(max(t.peer.confirmed, t.peer.wake, t.certainAt))
+}
+
+// armingSettles is how long a person's word on the arming here is not overruled by one on the other node: pressed on both at once, each keeps
+// its own, and a condition names the difference.
+const armingSettles = 2 * time.Second
+
+// followArming takes over what was done on the other node: arming and disarming are meant for the pair. Only a change that is heard while
+// both live is followed; a node that returns with an older state changes nothing here.
+func (t *turn) followArming() {
+	b := t.beat
+	changed := t.peer.armedBoot == b.Boot && t.peer.armed != b.Armed
+	t.peer.armed, t.peer.armedBoot = b.Armed, b.Boot
+	if changed && b.Armed != t.durable.Armed && t.since(t.armedAt) >= armingSettles {
+		t.arm(b.Armed, "On the other node")
+	}
+}
+
+// arm switches the arming of this node.
+func (t *turn) arm(on bool, by string) {
+	word := map[bool]string{true: "armed", false: "disarmed"}[on]
+	t.durable.Armed = on
+	t.note(word, Info, "failover", by+": the pair is "+word+".")
 }

@@ -222,3 +222,57 @@ func TestVouchedEndsWithTheSilence(t *testing.T) {
 		t.Errorf("when the peer is heard: %s (%v), stored %+v", p.Role, p.Why, p.Store)
 	}
 }
+
+// TestNoSource: when nobody serves and the comparisons name no source, the reason says which of two it is.
+func TestNoSource(t *testing.T) {
+	tests := []struct {
+		one, two Comparison
+		want     Reason
+	}{
+		{CompareAhead, CompareBehind, ReasonDataMixed},
+		{CompareEqual, CompareRefused, ReasonDataRefused},
+		{CompareAhead, CompareRefused, ReasonDataRefused},
+		{CompareBehind, CompareDiverged, ReasonSplitBrain},
+	}
+	for _, tt := range tests {
+		f := pair()
+		beat := *f.Other.Beat
+		beat.Role = Slave
+		f.Other.Beat, f.Other.Snapshots = &beat, map[string]Comparison{"data": tt.one, "more": tt.two}
+		f.Volumes[0].Connected = false
+		more := f.Volumes[0]
+		more.Name = "more"
+		f.Volumes = append(f.Volumes, more)
+		if p := NewMachine(f.Durable).Step(f); p.Role != Blocked || p.Reason != tt.want {
+			t.Errorf("%s and %s: %s (%s), want blocked (%s)", tt.one, tt.two, p.Role, p.Reason, tt.want)
+		}
+	}
+}
+
+// TestLinksNamed: a link that was never heard is named once the other node lives and heart listens for long enough; one that is left, always.
+func TestLinksNamed(t *testing.T) {
+	up, never := LinkFact{Name: "lan", State: LinkUp}, LinkFact{Name: "serial", State: LinkNeverHeard}
+	tests := []struct {
+		name  string
+		links []LinkFact
+		since time.Duration
+		want  []string
+	}{
+		{"two up", []LinkFact{up, {Name: "sync", State: LinkUp}}, time.Minute, nil},
+		{"one there is", []LinkFact{up}, time.Minute, []string{"link.single"}},
+		{"one never heard", []LinkFact{up, never}, time.Minute, []string{"link.quiet", "link.single"}},
+		{"one not heard yet", []LinkFact{up, never}, time.Second, nil},
+		{"two up, one never heard", []LinkFact{up, never, {Name: "sync", State: LinkUp}}, time.Minute, []string{"link.quiet"}},
+	}
+	for _, tt := range tests {
+		f := pair()
+		f.Heart.Links, f.Heart.Since = tt.links, f.Now.Add(-tt.since)
+		var got []string
+		for _, c := range NewMachine(f.Durable).Step(f).Conditions {
+			got = append(got, c.Code)
+		}
+		if !slices.Equal(got, tt.want) {
+			t.Errorf("%s: conditions %v, want %v", tt.name, got, tt.want)
+		}
+	}
+}

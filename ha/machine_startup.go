@@ -6,7 +6,8 @@ import "time"
 const settleTime = 3 * time.Second
 
 // adopt decides what to do with what a starting engine found in force. Its own epoch of this boot: it goes on as Master, or finishes the
-// promotion that was cut short (every step may be repeated). Anything else is undone.
+// promotion that was cut short (every step may be repeated). Anything else is undone. A sleep from before is not taken for settled: the engine
+// may have been away in it.
 func (t *turn) adopt() {
 	found, d := t.f.Found, &t.durable
 	mine := found.SameBoot && d.Serving && d.ServingBoot == t.f.Boot && d.Epoch.Node == t.f.Node
@@ -14,11 +15,11 @@ func (t *turn) adopt() {
 	whole := holds && (len(t.f.Addresses) == 0 || found.Addresses) && (t.f.NoVolumes || found.Mounted)
 	switch {
 	case mine && whole:
-		t.own, t.settledWake = d.Epoch, t.peer.wake
+		t.own = d.Epoch
 		t.become(Master, ReasonAdopted)
 		t.followVolumes() // takes over the permissions that stand
 	case mine && holds:
-		t.own, t.settledWake = d.Epoch, t.peer.wake
+		t.own = d.Epoch
 		t.start(Procedure{Kind: ProcedurePromote, Epoch: t.own, Reason: ReasonAdopted})
 		t.become(Promoting, ReasonAdopted)
 		t.followVolumes()
@@ -156,7 +157,7 @@ func (t *turn) arbitrate() {
 	case CompareDiverged:
 		t.settle(ReasonSplitBrain)
 	case CompareRefused:
-		t.settle(ReasonDataRefused)
+		t.settle(t.undecided())
 	case CompareAhead:
 		t.startIf(fit, ReasonDataAhead)
 	case CompareBehind:
@@ -180,6 +181,16 @@ func (t *turn) arbitrate() {
 			t.become(Blocked, ReasonComparing)
 		}
 	}
+}
+
+// undecided says why the comparisons of the volumes name no source: one cannot be compared, or they contradict each other.
+func (t *turn) undecided() Reason {
+	for _, v := range t.f.Volumes {
+		if t.compareVolume(v) == CompareRefused {
+			return ReasonDataRefused
+		}
+	}
+	return ReasonDataMixed
 }
 
 // peerStands says whether the peer, which does not serve, could.

@@ -339,7 +339,8 @@ func TestEffective(t *testing.T) {
 	}
 }
 
-// TestConditionsOfTheContract: the first condition codes of the lab page that the decision itself declares can all come up.
+// TestConditionsOfTheContract: the first condition codes of the lab page that the decision itself declares can all come up; testdata/conditions.txt
+// has the rest, in their situations.
 func TestConditionsOfTheContract(t *testing.T) {
 	no := false
 	f := silent(pair())
@@ -356,9 +357,15 @@ func TestConditionsOfTheContract(t *testing.T) {
 		v.Session = uint64(i)
 		f.Volumes = append(f.Volumes, v)
 	}
+	f.Observed = []Condition{AddressConflictCondition("10.88.1.100/24", "02:00:00:00:00:09"), {"service.failed", Critical, "local", "t", "r", "echo"}}
 	m := NewMachine(f.Durable)
 	var codes []string
+	once := map[[2]string]bool{}
 	for _, c := range m.Step(f).Conditions {
+		if once[[2]string{c.Code, c.Key}] {
+			t.Errorf("%s %s is named twice", c.Code, c.Key)
+		}
+		once[[2]string{c.Code, c.Key}] = true
 		codes = append(codes, c.Code)
 		if c.Text == "" || c.Remedy == "" || c.Severity == "" || c.Side == "" {
 			t.Errorf("%+v is not whole", c)
@@ -366,7 +373,7 @@ func TestConditionsOfTheContract(t *testing.T) {
 	}
 	for _, want := range []string{"link.quiet", "link.one_way", "link.single", "replication.disconnected", "replication.resyncing", "volume.outdated",
 		"volume.inconsistent", "volume.consistent", "volume.holding", "volume.detached", "split_brain", "reference.none", "settings.differ",
-		"address.conflict", "armed.off", "standby.on", "heart.not_realtime"} {
+		"address.conflict", "service.failed", "armed.off", "standby.on", "heart.not_realtime"} {
 		if !slices.Contains(codes, want) {
 			t.Errorf("condition %s does not come up in %v", want, codes)
 		}

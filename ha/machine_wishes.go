@@ -14,8 +14,8 @@ func (t *turn) answerWishes() {
 		}
 		switch r.Kind {
 		case WishArm, WishDisarm:
-			t.durable.Armed = r.Kind == WishArm
-			t.note(string(r.Kind), Info, "failover", r.By+": "+string(r.Kind)+".")
+			t.armedAt = t.f.Now
+			t.arm(r.Kind == WishArm, r.By)
 			t.reply(r, true, false, ReasonDone)
 		case WishActive:
 			t.durable.Standby = false

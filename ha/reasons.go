@@ -76,7 +76,6 @@ const (
 	ReasonDataRefused      Reason = "data_refused"
 	ReasonComparing        Reason = "comparing"
 	ReasonOutdating        Reason = "outdating_peer"
-	ReasonBlocked          Reason = "blocked"
 	ReasonTimedOut         Reason = "timed_out"
 	ReasonDone             Reason = "done"
 	ReasonNoSuchVolume     Reason = "no_such_volume"
@@ -88,25 +87,24 @@ const (
 	ReasonPeerNoVolume     Reason = "peer_no_volume"
 	ReasonPerson           Reason = "person"
 	ReasonRivalServes      Reason = "rival_serves"
-	ReasonWinsSplit        Reason = "wins_both_masters"
 )
 
 var reasonTexts = map[Reason]string{
 	ReasonStarting:         "This node has just started.",
-	ReasonBootWait:         "This node waits for the other one, at most for the boot wait.",
+	ReasonBootWait:         "This node has just started and waits for the other one, at most for the boot wait of the Heartbeat page.",
 	ReasonAdopted:          "The engine was restarted and found this node serving under its own epoch.",
 	ReasonUndone:           "What an earlier boot or a crashed engine left in force is being taken down.",
 	ReasonPeerMaster:       "The other node is the running master.",
 	ReasonPeerAlive:        "The other node is alive.",
 	ReasonPeerMoving:       "The other node is changing its role.",
 	ReasonPeerFailed:       "The other node could not stop its services; nothing may start here until it is proven gone: restart that machine.",
-	ReasonPeerUnfit:        "The other node could not serve now.",
-	ReasonPeerPreferred:    "The other node is the one to serve.",
-	ReasonPeerSilent:       "Nothing is heard of the other node.",
+	ReasonPeerUnfit:        "The other node could not serve now; its status says why: standby, a disk, a sync that is not done, or a link that does not answer.",
+	ReasonPeerPreferred:    "The other node is the one to serve; this one stands by.",
+	ReasonPeerSilent:       "Nothing is heard of the other node now; look at the heartbeat links, or try again when it counts as dead.",
 	ReasonLinksFailed:      "All heartbeat links are silent, but the other node's volume answers: the links failed.",
-	ReasonHeartSilent:      "This node's heart process does not report, so nothing is known of the other node.",
-	ReasonHeartYoung:       "This node's heart process has listened for less than the time-out.",
-	ReasonNeverHeard:       "The other node was not heard since this machine booted.",
+	ReasonHeartSilent:      "This node's heart process does not report, so nothing is known of the other node; it is restarted by itself, else look at its log.",
+	ReasonHeartYoung:       "This node's heart process has just started; it listens for the time-out before it judges the other node.",
+	ReasonNeverHeard:       "The other node was not heard since this machine booted: start it, or check the heartbeat cables.",
 	ReasonProbing:          "All links are quiet; the other node is being probed on every path.",
 	ReasonPeerSick:         "Only the other node's kernel answers; its programs do not.",
 	ReasonSickRipe:         "The other node's programs have been silent for the time-out, and nobody answers for the virtual addresses.",
@@ -116,7 +114,7 @@ var reasonTexts = map[Reason]string{
 	ReasonReleased:         "The other node has given the role away.",
 	ReasonReleasedNoLone:   "The other node has given the role away and acknowledged nothing alone.",
 	ReasonSwitchOver:       "An administrator moves the role.",
-	ReasonGivenAway:        "This node has given the role away; it waits for the other one.",
+	ReasonGivenAway:        "This node has given the role away; it waits for the other one to serve, or to hand it back.",
 	ReasonHandedBack:       "The other node could not take the role and handed it back.",
 	ReasonDataAhead:        "This node holds the newer data.",
 	ReasonLastPrimary:      "Both copies are equal and this node was primary last.",
@@ -128,14 +126,14 @@ var reasonTexts = map[Reason]string{
 	ReasonAdministrator:    "An administrator asked for it.",
 	ReasonLeaving:          "This node is being stopped in order.",
 	ReasonPromoted:         "Every step of the promotion succeeded.",
-	ReasonPromoteFailed:    "A step of the last promotion failed; it is tried again after a pause.",
-	ReasonStopFailed:       "Something here could not be stopped; restart this machine.",
+	ReasonPromoteFailed:    "A step of the last promotion failed, the events say which; it is tried again after a pause.",
+	ReasonStopFailed:       "Something here could not be stopped, the events say what; restart this machine.",
 	ReasonHigherEpoch:      "The other node serves under a higher epoch.",
 	ReasonDataBehind:       "The other node's data are newer.",
-	ReasonIsolated:         "The other node does not confirm our beats and no reference point answers: this node is cut off.",
+	ReasonIsolated:         "This node is cut off: the other node confirms none of its beats and no reference point answers; check its cables.",
 	ReasonCutOffLately:     "This node gave the role up because it was cut off; it takes it again when it hears the other node, or when its reference points have answered for a while.",
 	ReasonWokeLate:         "This node was asleep; it must hear first that nobody replaced it.",
-	ReasonVolumeGone:       "The volume cannot be used on this node.",
+	ReasonVolumeGone:       "The volume does not work on this node: its process or its disk is away.",
 	ReasonVolumeDied:       "The volume's process died and came back.",
 	ReasonRecovered:        "The volume is in use again.",
 	ReasonHoldEnded:        "Writes were held to the end of the hold and the other node could serve.",
@@ -148,25 +146,24 @@ var reasonTexts = map[Reason]string{
 	ReasonUnstored:         "This node's own state cannot be stored: make room in its state folder, or repair it.",
 	ReasonPromoting:        "This node is becoming master now.",
 	ReasonDemoting:         "This node is giving the role away now.",
-	ReasonFailed:           "This node failed to stop something; restart the machine.",
+	ReasonFailed:           "This node failed to stop something, the events say what; restart this machine.",
 	ReasonNotMaster:        "This node is not the running master.",
-	ReasonNoLicence:        "The volume's copy here may miss what the other node acknowledged since it was last heard.",
-	ReasonLicenceLate:      "This node was asleep while the other one may have gone on alone.",
-	ReasonLicencePromise:   "The other node's promise to acknowledge nothing alone has run out.",
+	ReasonNoLicence:        "The volume's copy here may miss what the other node acknowledged since it was last heard; start the other node, or start with this node's data by force.",
+	ReasonLicenceLate:      "This node was asleep while the other node may have gone on alone; start the other node, or start with this node's data by force.",
+	ReasonLicencePromise:   "The other node's promise to acknowledge nothing alone has run out, so its copy may be newer; start it, or start with this node's data by force.",
 	ReasonNoReference:      "No reference point is configured, so a cut cannot be told from a death; add one on the General page.",
 	ReasonReferenceLost:    "No reference point answers in time and without gaps, so this node may be the one that is cut off; check its secure LAN.",
 	ReasonSplitBrain:       "Both copies were written without each other (split-brain); choose the survivor under Tools.",
-	ReasonDiskOutdated:     "The volume's copy here is outdated: the other node went on without it.",
-	ReasonDiskInconsistent: "The volume's copy here is inconsistent: a sync has not finished.",
-	ReasonDiskConsistent:   "The volume's copy here is consistent, but whether it is the newest is not known without the other node.",
-	ReasonDiskFailed:       "The volume has no working disk on this node.",
+	ReasonDiskOutdated:     "The volume's copy here is outdated: the other node went on without it; start the other node or restore the replication link, and it syncs.",
+	ReasonDiskInconsistent: "The volume's copy here is inconsistent: a sync into it has not finished; start the other node or restore the replication link.",
+	ReasonDiskConsistent:   "The volume's copy here is whole, but whether it is the newest is not known without the other node; start that one, or start with this node's data by force.",
+	ReasonDiskFailed:       "The volume has no working disk on this node; replace it and create the volume on it again.",
 	ReasonVolumeBlocked:    "The volume cannot be used; its page says why.",
 	ReasonDataUnproven:     "The other node is silent and may hold newer data; start it, or start with this node's data by force.",
-	ReasonDataMixed:        "Of several volumes some are newer here and some there; a person must choose.",
+	ReasonDataMixed:        "Of several volumes some are newer here and some there; a person must choose: start one node with its data by force.",
 	ReasonDataRefused:      "The two copies cannot be compared; the volume's page says why.",
-	ReasonComparing:        "Both nodes are alive and compare their data.",
+	ReasonComparing:        "Both nodes are alive and compare their data; neither serves before that is done.",
 	ReasonOutdating:        "The other copy is being marked outdated before this node serves alone.",
-	ReasonBlocked:          "This node waits for the other one or for a person.",
 	ReasonTimedOut:         "The other node did not do its part in time; nothing was changed here.",
 	ReasonDone:             "Done.",
 	ReasonNoSuchVolume:     "There is no volume of that name.",
@@ -178,7 +175,6 @@ var reasonTexts = map[Reason]string{
 	ReasonPeerNoVolume:     "The other node has no such volume.",
 	ReasonPerson:           "A person confirmed that the other copy may be left behind.",
 	ReasonRivalServes:      "Both nodes serve; the one with the lower epoch or the older data yields.",
-	ReasonWinsSplit:        "Both nodes served; this one stays.",
 }
 
 // Text is the sentence of a reason: what and why, and what to do where a person can do something. A code that is not declared is its own text.

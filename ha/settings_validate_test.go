@@ -102,10 +102,10 @@ var heartbeatFaults = []fault{
 	{"profile", "heartbeat.profile", "not a profile", func(s *Settings) { s.Heartbeat.Profile = "brisk" }},
 	{"A9 not the profile's", "heartbeat.dead_time", "choose Custom", func(s *Settings) { s.Heartbeat.DeadTime = 4 * time.Second }},
 	{"interval not the profile's", "heartbeat.interval", "choose Custom", func(s *Settings) { s.Heartbeat.Interval = 300 * time.Millisecond }},
-	{"boot wait", "heartbeat.boot_wait", "2s to 30m", func(s *Settings) { s.Heartbeat.BootWait = time.Second }},
+	{"boot wait", "heartbeat.boot_wait", "2 s to 1800 s", func(s *Settings) { s.Heartbeat.BootWait = time.Second }},
 	{"short interval", "heartbeat.interval", "out of range", custom(40*time.Millisecond, time.Second)},
 	{"five intervals", "heartbeat.dead_time", "five intervals (1 s)", custom(200*time.Millisecond, 900*time.Millisecond)},
-	{"120 s", "heartbeat.dead_time", "2m0s", custom(time.Second, 121*time.Second)},
+	{"120 s", "heartbeat.dead_time", "120 s", custom(time.Second, 121*time.Second)},
 	{"no D", "heartbeat.dead_time", "out of range", custom(time.Second, 0)},
 	{"0.2 D under the revoke time", "heartbeat.dead_time", "0.5 s or more", custom(50*time.Millisecond, 450*time.Millisecond)},
 	{"Fast at 9600 baud", "heartbeat.dead_time", "9600 baud", func(s *Settings) {

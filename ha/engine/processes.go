@@ -3,6 +3,7 @@ package engine
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -54,17 +55,39 @@ func residentBytes(pid int) uint64 {
 	return pages * uint64(os.Getpagesize())
 }
 
-// watchProcesses compares the supervisor's list with the last one and tells of each process that was started again.
+// watchProcesses compares the supervisor's list with the last one and tells of each process that was started again. What happened while this
+// engine was not there, its own death too, is known by a process that was restarted and is young.
 func (e *engine) watchProcesses(list []control.Process) {
 	for _, p := range list {
 		before, known := e.restarts[p.Name]
 		e.restarts[p.Name] = p.Restarts
-		if known && p.Restarts > before {
+		if known && p.Restarts > before || !known && p.Restarts > 0 && processAge(p.PID) < restartShown {
 			e.restarted[p.Name] = now()
 			e.note(control.Event{Log: "failover", Code: "process.restarted", Severity: ha.Warning,
 				Text: fmt.Sprintf("Process %s ended and was started again (%d times since power-on).", p.Name, p.Restarts)})
 		}
 	}
+}
+
+// clockTick is the unit of /proc/PID/stat: USER_HZ, 100 on every architecture that Go runs Linux on.
+const clockTick = time.Second / 100
+
+// processAge is how long ago a process was started; longer than anything is shown if it is gone.
+func processAge(pid int) time.Duration {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return math.MaxInt64
+	}
+	_, rest, _ := strings.Cut(string(data), ") ") // the name before it may hold spaces
+	fields := strings.Fields(rest)
+	if len(fields) < 20 {
+		return math.MaxInt64
+	}
+	started, err := strconv.ParseInt(fields[19], 10, 64) // field 22, starttime: ticks since the machine booted
+	if err != nil {
+		return math.MaxInt64
+	}
+	return now().Sub(ha.Instant(time.Duration(started) * clockTick))
 }
 
 // processConditions name the processes that were restarted within the last minute.
