@@ -128,8 +128,8 @@ func (l *lab) settings(t *testing.T, node string) map[string]any {
 	return s
 }
 
-// set puts a value at a path such as "heartbeat.interval" or "addresses.0.address".
-func set(tree any, path string, value any) {
+// setAt puts a value at a path such as "heartbeat.interval" or "addresses.0.address".
+func setAt(tree any, path string, value any) {
 	head, rest, more := strings.Cut(path, ".")
 	switch x := tree.(type) {
 	case map[string]any:
@@ -137,14 +137,14 @@ func set(tree any, path string, value any) {
 			x[head] = value
 			return
 		}
-		set(x[head], rest, value)
+		setAt(x[head], rest, value)
 	case []any:
 		i := int(head[0] - '0')
 		if !more {
 			x[i] = value
 			return
 		}
-		set(x[i], rest, value)
+		setAt(x[i], rest, value)
 	}
 }
 
@@ -179,13 +179,13 @@ func (l *lab) testWrongSettings(t *testing.T) {
 		{"addresses.0.address", "10.88.1.1/24", "addresses[0].address: 10.88.1.1 is an address of one of the nodes"},
 	} {
 		s := l.settings(t, "a")
-		set(s, c.path, c.value)
+		setAt(s, c.path, c.value)
 		l.complains(t, control.ExitFailed, c.words, text(t, s), onNode("a", "config", "import", "-")...)
 	}
 	s := l.settings(t, "a")
-	set(s, "heartbeat.port", 0)
-	set(s, "heartbeat.baud", 12)
-	set(s, "general.mode", "luck")
+	setAt(s, "heartbeat.port", 0)
+	setAt(s, "heartbeat.baud", 12)
+	setAt(s, "general.mode", "luck")
 	for _, field := range []string{"heartbeat.port: ", "heartbeat.baud: ", "general.mode: "} {
 		l.complains(t, control.ExitFailed, field, text(t, s), onNode("a", "config", "import", "-")...)
 	}
@@ -321,7 +321,7 @@ func (l *lab) testStateFull(t *testing.T) {
 		return isMaster(s) && anyText(s, "state.not_stored", "no space left")
 	})
 	s := l.settings(t, "a")
-	set(s, "heartbeat.cluster_id", 7)
+	setAt(s, "heartbeat.cluster_id", 7)
 	l.complains(t, control.ExitFailed, "disk is full", text(t, s), onNode("a", "config", "import", "-")...)
 	l.complains(t, control.ExitFailed, "disk is full", "secret-enough-1\n", onNode("a", "user", "add", "eve")...)
 	l.complains(t, control.ExitRefused, "cannot be stored", "", onNode("a", "release")...)
@@ -388,7 +388,7 @@ func (l *lab) testWrongSerial(t *testing.T) {
 	good := l.settings(t, "a")
 	for _, c := range [][2]string{{"/dev/ttyS9", "ttyS9"}, {"/dev/null", "/dev/null"}} {
 		s := l.settings(t, "a")
-		set(s, "heartbeat.master_serial", c[0])
+		setAt(s, "heartbeat.master_serial", c[0])
 		l.save(t, "a", s)
 		l.is(t, 20*time.Second, "a", "names the serial port", func(s control.Status) bool { return anyText(s, "link.quiet", c[1]) })
 		l.unmoved(t, before)
@@ -418,7 +418,7 @@ func (l *lab) echoingSerial(t *testing.T) {
 		return device != ""
 	})
 	s := l.settings(t, "a")
-	set(s, "heartbeat.master_serial", device)
+	setAt(s, "heartbeat.master_serial", device)
 	l.save(t, "a", s)
 	l.is(t, 20*time.Second, "a", "says that the line echoes", func(s control.Status) bool { return anyText(s, "link.quiet", "sends our own beats back") })
 }
@@ -430,7 +430,7 @@ func (l *lab) testOtherCluster(t *testing.T) {
 	l.do(t, "cut", "b:all")
 	l.is(t, 20*time.Second, "b", "is alone", func(s control.Status) bool { return s.State == "blocked" })
 	s := l.settings(t, "b")
-	set(s, "heartbeat.cluster_id", 9)
+	setAt(s, "heartbeat.cluster_id", 9)
 	l.save(t, "b", s)
 	l.await(t, 30*time.Second, "b has given up to send its settings", func() bool {
 		b, _ := os.ReadFile(filepath.Join(l.dir, "b", "log"))
