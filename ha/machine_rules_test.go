@@ -276,3 +276,23 @@ func TestLinksNamed(t *testing.T) {
 		}
 	}
 }
+
+// TestAdoptedSleepIsNotSettled: a master that slept while its engine was away yields to a higher epoch, also of a node that does not serve now.
+func TestAdoptedSleepIsNotSettled(t *testing.T) {
+	for late, want := range map[time.Duration]Role{4 * time.Second: Demoting, 0: Master} {
+		_, f := masterWithoutConnection(t)
+		f.Found = &Found{Primary: true, Mounted: true, Addresses: true, SameBoot: true}
+		f.Heart.Late, f.Heart.WokeAt = late, f.Now
+		f.Other.Confirmed = f.Now - Instant(late)
+		beat := *f.Other.Beat
+		f.Other.Beat = &beat
+		m := NewMachine(f.Durable)
+		if p := m.Step(f); p.Role != Master || p.Addresses != (late == 0) {
+			t.Fatalf("slept %v: %s (%v), addresses %v", late, p.Role, p.Why, p.Addresses)
+		}
+		beat.Epoch, f.Found = Epoch{9, "a"}, nil
+		if p := m.Step(f); p.Role != want {
+			t.Errorf("slept %v, then a higher epoch: %s (%v), want %s", late, p.Role, p.Why, want)
+		}
+	}
+}
