@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -148,9 +149,12 @@ func (m *meeting) dial(ctx context.Context) (*link, error) {
 
 func (m *meeting) dialOne(ctx context.Context, role, token string) (net.Conn, wire.Hello, error) {
 	d := net.Dialer{Timeout: dialDeadline}
+	if own, err := netip.ParseAddrPort(m.listen); err == nil { // from the own replication address, so that the data take that line
+		d.LocalAddr = &net.TCPAddr{IP: own.Addr().AsSlice()}
+	}
 	raw, err := d.DialContext(ctx, "tcp", m.remote)
 	if err != nil {
-		return nil, wire.Hello{}, fmt.Errorf("cannot reach the peer at %s: %w", m.remote, err)
+		return nil, wire.Hello{}, fmt.Errorf("cannot reach the peer at %s from %s: %w", m.remote, m.listen, err)
 	}
 	c := tls.Client(raw, m.client)
 	stop := context.AfterFunc(ctx, func() { raw.Close() })
