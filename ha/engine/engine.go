@@ -68,6 +68,7 @@ type engine struct {
 	settings   ha.Settings
 	heart      heartState
 	volumes    map[string]*volume
+	retiring   map[string]*volume // removed from the settings, still being taken down
 	services   []serviceState
 	addresses  addressState
 	probe      probeState
@@ -150,7 +151,7 @@ func newEngine(ctx context.Context, o Options, s shells) (*engine, error) {
 	removeLeftovers(dir)
 	e := &engine{
 		o: o, log: o.Log, dir: dir, boot: boot, node: ha.NodeID(o.Config.Node), started: now(), shells: s, ctx: ctx,
-		inbox: make(chan func(), inboxSize), volumes: map[string]*volume{}, vows: map[string]bool{},
+		inbox: make(chan func(), inboxSize), volumes: map[string]*volume{}, retiring: map[string]*volume{}, vows: map[string]bool{},
 		serving: map[string]*serviceWork{}, restarts: map[string]int{}, restarted: map[string]ha.Instant{}, conditions: conditionAges{},
 	}
 	if e.shells.reached == nil {

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"path/filepath"
@@ -93,7 +94,8 @@ func (v *volume) take(s VolumeState, at ha.Instant) {
 	v.state = s
 }
 
-// applyVolumes makes the volumes of the settings run, and no others.
+// applyVolumes makes the volumes of the settings run, and no others. One that the settings do not have any more ends in order: its process
+// runs until nothing is mounted from it.
 func (e *engine) applyVolumes(s ha.Settings) {
 	wanted := map[string]bool{}
 	var configs []VolumeConfig
@@ -101,22 +103,47 @@ func (e *engine) applyVolumes(s ha.Settings) {
 		config := e.volumeConfig(s, setting)
 		configs = append(configs, config)
 		wanted[setting.Name] = true
-		if v := e.volumes[setting.Name]; v != nil {
+		switch v := e.volumes[setting.Name]; {
+		case v != nil:
 			v.setting, v.config = setting, config
-			continue
+		case e.retiring[setting.Name] == nil: // else it is opened again when the old one has ended
+			e.openVolume(setting, config)
 		}
-		e.openVolume(setting, config)
 	}
 	for name, v := range e.volumes {
 		if !wanted[name] {
-			v.cancel()
 			delete(e.volumes, name)
+			e.retire(v)
+		}
+	}
+	for name, v := range e.retiring {
+		if !wanted[name] {
+			configs = append(configs, v.config)
 		}
 	}
 	if err := e.o.Volumes.Apply(configs); err != nil {
 		e.log.Error("volumes cannot be configured", "error", err)
 		e.taken.note = fmt.Sprintf("The volumes' configuration cannot be written: %v.", err)
 	}
+}
+
+// retire unmounts a volume that was removed and takes its device away; then its process may end.
+func (e *engine) retire(v *volume) {
+	name := v.setting.Name
+	e.retiring[name] = v
+	j := &job{e: e, volumes: []*volume{v}}
+	e.goRun("retire volume "+name, func(ctx context.Context) {
+		ctx, cancel := context.WithTimeout(ctx, limitUnmount+limitDevice)
+		defer cancel()
+		if err := errors.Join(j.unmount(ctx), j.closeDevices(ctx)); err != nil {
+			e.log.Warn("removed volume not taken down cleanly", "volume", name, "error", err)
+		}
+		e.post(func() {
+			v.cancel()
+			delete(e.retiring, name)
+			e.applyVolumes(e.settings)
+		})
+	})
 }
 
 func (e *engine) openVolume(setting ha.VolumeSetting, config VolumeConfig) {
