@@ -125,7 +125,8 @@ type Revoke struct {
 // Permit permits lone acknowledgement from now on.
 type Permit struct {
 	Epoch      Epoch  `json:"epoch"`
-	Generation string `json:"generation"` // must be the current one
+	Generation string `json:"generation"`        // must be the current one
+	Session    uint64 `json:"session,omitempty"` // the one whose loss it is for, which must be the newest; 0 = any
 	Reason     string `json:"reason"`
 }
 

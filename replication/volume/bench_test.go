@@ -49,7 +49,7 @@ func writeLoad(b *testing.B, depth, size int, submit func(off uint64, data []byt
 func benchVolume(b *testing.B, alone bool, depth, size int) {
 	p := benchPair(b, alone)
 	writeLoad(b, depth, size, func(off uint64, data []byte, done func()) {
-		p.a.loop.Submit(&export.Request{Op: export.Write, Offset: off, Length: uint32(len(data)), Data: data, Done: func(err error) {
+		p.a.loop.submitNow(&export.Request{Op: export.Write, Offset: off, Length: uint32(len(data)), Data: data, Done: func(err error) {
 			if err != nil {
 				b.Error(err)
 			}

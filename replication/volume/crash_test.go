@@ -73,7 +73,7 @@ func stamp(ready chan *loop) {
 			data := alloc(4096)
 			binary.LittleEndian.PutUint64(data, n+i)
 			off := (n + i) % stampBlocks * stampStride
-			l.Submit(&export.Request{Op: export.Write, Offset: off, Length: 4096, Data: data, Done: func(err error) {
+			l.submitNow(&export.Request{Op: export.Write, Offset: off, Length: 4096, Data: data, Done: func(err error) {
 				if err == nil {
 					fmt.Printf("w %d\n", n+i)
 				}
@@ -83,7 +83,7 @@ func stamp(ready chan *loop) {
 		for range stampDepth {
 			<-done
 		}
-		l.Submit(&export.Request{Op: export.Flush, Done: func(err error) {
+		l.submitNow(&export.Request{Op: export.Flush, Done: func(err error) {
 			if err == nil {
 				fmt.Printf("f %d\n", n+stampDepth)
 			}

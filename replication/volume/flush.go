@@ -28,6 +28,7 @@ type flushRound struct {
 	ops                 []*op
 	spans               []flushSpan // what the peer's answer covers
 	seq                 uint64
+	sent                time.Time
 	localDue, remoteDue bool
 	lost                bool
 	err                 error
@@ -58,7 +59,12 @@ func (l *loop) nextRound() {
 	if l.round != nil || len(l.flushNext) == 0 && !l.flushWanted {
 		return
 	}
-	r := &flushRound{ops: l.flushNext}
+	if !l.mirrors() && !l.mayWriteAlone() { // lost while they waited for the round before: nobody calls them stable alone
+		l.flushWanted = false
+		l.restart(&l.flushNext)
+		return
+	}
+	r := &flushRound{ops: l.flushNext, sent: l.now}
 	l.round, l.flushNext, l.flushWanted = r, nil, false
 	if l.mirrors() {
 		r.spans, l.unflushed = l.unflushed, nil
@@ -142,4 +148,5 @@ func (l *loop) loseUnflushed() {
 		}
 	}
 	l.restart(&l.crowded)
+	l.activate() // extents were let go
 }

@@ -43,6 +43,7 @@ func (l *loop) peerVerdict(s *session, p wire.Verdict) error {
 		l.endSession(wire.Refuse{Code: "moved", Text: "this side's state moved during the handshake", Again: true})
 		return nil
 	}
+	s.judged = l.state
 	if v.WentBack && v.Direction == replication.Target {
 		l.problem("disk_went_back", "a disk went back in time: it is older than what it had confirmed")
 	}
@@ -131,6 +132,10 @@ func (l *loop) peerBitmap(s *session, m *message) error {
 // startSync stores the begin of a resync once the union is known: bits first, then the state that relies on them.
 func (l *loop) startSync(s *session) {
 	if !s.bitmapIn || s.ready {
+		return
+	}
+	if l.state != s.judged { // promoted, outdated or revoked since: a primary of now must not become a target
+		l.endSession(wire.Refuse{Code: "moved", Text: "this side's state moved during the handshake", Again: true})
 		return
 	}
 	v := *s.verdict

@@ -105,10 +105,12 @@ type loop struct {
 	quiet                                                       []func() // wait until nothing is in flight
 	stopMeeting                                                 context.CancelFunc
 
-	server   *nbdServer
-	kernel   *export.Kernel
-	opening  bool // the kernel device is being made
-	counters struct{ written, read, sent, received, resyncSent uint64 }
+	tenure       atomic.Uint64 // number of the newest time as primary
+	server       *nbdServer
+	kernel       *export.Kernel
+	kernelTenure uint64 // the kernel device's; one of an ended role is dead
+	opening      bool   // the kernel device is being made
+	counters     struct{ written, read, sent, received, resyncSent uint64 }
 }
 
 // run is the loop; it ends with ctx, after an orderly close.
@@ -191,10 +193,19 @@ func (l *loop) watchSession() {
 	}
 }
 
+// oldestRemote is how long the peer has owed an answer of its disk.
 func (l *loop) oldestRemote() time.Duration {
 	oldest := time.Duration(0)
 	for _, o := range l.remote {
-		oldest = max(oldest, l.now.Sub(o.began))
+		oldest = max(oldest, l.now.Sub(o.sent))
+	}
+	if r := l.round; r != nil && r.remoteDue {
+		oldest = max(oldest, l.now.Sub(r.sent))
+	}
+	if s := l.session; s != nil && s.resync != nil {
+		for _, p := range s.resync.flying {
+			oldest = max(oldest, l.now.Sub(p.sent))
+		}
 	}
 	return oldest
 }
@@ -379,6 +390,7 @@ func (l *loop) writeBitmap() error {
 func (l *loop) shutDown() {
 	l.now = time.Now()
 	l.serving.Store(false)
+	l.wanting.Store(false) // a connection that comes now is refused
 	l.endSession(wire.Refuse{Code: "stopping", Text: "the volume process of node " + l.config.Node + " stops", Again: true})
 	l.failWaiting()
 	if l.area != nil {

@@ -69,6 +69,20 @@ func (b *budget) take(n int) bool {
 	return b.open
 }
 
+// add takes n bytes without waiting: for the loop itself.
+func (b *budget) add(n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.used += n
+}
+
+// empty says that nothing is taken.
+func (b *budget) empty() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.used == 0
+}
+
 func (b *budget) give(n int) {
 	b.mu.Lock()
 	b.used -= n

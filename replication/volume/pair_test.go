@@ -217,7 +217,7 @@ func (p *pair) both() {
 func (s *side) do(r *export.Request) chan error {
 	done := make(chan error, 1)
 	r.Done = func(err error) { done <- err }
-	s.loop.Submit(r)
+	s.loop.submitNow(r)
 	return done
 }
 

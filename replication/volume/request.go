@@ -32,7 +32,8 @@ type op struct {
 	again               bool // a read that met a write under way: writers wait for it this time
 	mirrored            bool // the peer acknowledged it
 	err                 error
-	began               time.Time
+	tenure              uint64    // of the device that it came through
+	sent                time.Time // to the peer
 }
 
 // errIO is what a frontend gets when the volume may not serve it.
@@ -41,8 +42,19 @@ var errIO = syscall.EIO
 // Size is the usable size in bytes.
 func (v *loop) Size() uint64 { return v.size.Load() }
 
+// device is the volume as its frontends have it. It is good for one time as primary: what a mount of an ended role still holds back
+// (its holder may be a container, or the kernel's NFS server) must not reach a volume that is primary again, with newer data.
+type device struct {
+	*loop
+	tenure uint64
+}
+
+func (l *loop) device() *device { return &device{l, l.tenure.Load()} }
+
 // Submit takes a request. It blocks while too many bytes are in flight, never for the request itself.
-func (v *loop) Submit(r *export.Request) {
+func (d *device) Submit(r *export.Request) { d.submit(r, d.tenure) }
+
+func (v *loop) submit(r *export.Request, tenure uint64) {
 	if !v.serving.Load() || r.Offset > v.Size() || uint64(r.Length) > v.Size()-r.Offset {
 		r.Done(errIO)
 		return
@@ -53,7 +65,7 @@ func (v *loop) Submit(r *export.Request) {
 		r.Done(errIO)
 		return
 	}
-	o := &op{req: r}
+	o := &op{req: r, tenure: tenure}
 	v.box.post((*submitted)(o))
 }
 
@@ -72,7 +84,6 @@ type (
 
 func (e *submitted) happen(l *loop) {
 	o := (*op)(e)
-	o.began = l.now
 	o.off = o.req.Offset
 	o.cut()
 	o.start(l)
@@ -91,7 +102,7 @@ func (o *op) cut() {
 
 func (o *op) start(l *loop) {
 	switch {
-	case !l.serving.Load():
+	case !l.serving.Load() || o.tenure != l.tenure.Load():
 		l.finish(o, errIO)
 	case o.req.Op == export.Flush:
 		l.startFlush(o)
@@ -180,7 +191,7 @@ func (l *loop) writePiece(o *op) error {
 // sendWrite sends the piece to the peer under a new number.
 func (l *loop) sendWrite(o *op) {
 	l.lastSeq++
-	o.seq, o.remoteDue, o.lost = l.lastSeq, true, false
+	o.seq, o.sent, o.remoteDue, o.lost = l.lastSeq, l.now, true, false
 	l.remote[o.seq] = o
 	h := wire.Header{Kind: wire.KindZeroes, Seq: o.seq, Offset: o.off, Length: uint32(o.end - o.off)}
 	if o.data != nil {

@@ -46,6 +46,7 @@ type piece struct {
 	buf    []byte
 	hashes []byte
 	due    int // acknowledgements
+	sent   time.Time
 }
 
 // pumpSync keeps the window full.
@@ -120,6 +121,7 @@ func (l *loop) sendPiece(p *piece, h wire.Header, payload []byte) {
 	l.lastSeq++
 	h.Seq = l.lastSeq
 	p.s.resync.flying[h.Seq] = p
+	p.sent = l.now
 	p.due++
 	l.counters.resyncSent += uint64(len(payload))
 	p.s.link.data.post(outMessage{Header: h, payload: payload})

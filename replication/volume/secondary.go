@@ -132,4 +132,4 @@ type diskDevice interface {
 	Flush() error
 }
 
-var _ export.Device = (*loop)(nil)
+var _ export.Device = (*device)(nil)

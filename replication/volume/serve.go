@@ -23,7 +23,7 @@ func (l *loop) startServing() error {
 	ctx, stop := context.WithCancel(l.meetCtx)
 	s := &nbdServer{socket: filepath.Join(l.config.RunDir, control.NBDSocketName(l.config.Name)), stop: stop}
 	l.server = s
-	o := export.NBDOptions{Socket: s.socket, Name: l.config.Name, Device: l, ReadOnly: l.mounted.Load, Log: l.log}
+	o := export.NBDOptions{Socket: s.socket, Name: l.config.Name, Device: l.device(), ReadOnly: l.mounted.Load, Log: l.log}
 	l.tasks.Go(func() {
 		if err := export.ServeNBD(ctx, o); err != nil {
 			l.box.post(call(func(l *loop) {
@@ -50,6 +50,9 @@ func (l *loop) openKernel(kind string, mount bool, done func(control.Device, err
 	case !l.serving.Load():
 		done(control.Device{}, refused("secondary", "volume %s is not primary: it has no device", l.config.Name))
 		return
+	case l.kernel != nil && l.kernelTenure != l.tenure.Load():
+		l.closeKernelThen(true, func(error) { l.openKernel(kind, mount, done) }) // a dead one: lazy, it always ends
+		return
 	case l.kernel != nil:
 		l.mounted.Store(l.mounted.Load() || mount)
 		done(control.Device{Path: l.kernel.Path(), Kind: l.kernel.Kind()}, nil)
@@ -63,21 +66,22 @@ func (l *loop) openKernel(kind string, mount bool, done func(control.Device, err
 	if kind == "" || kind == "auto" {
 		kind = l.config.Export
 	}
-	o := export.KernelOptions{Name: l.config.Name, RunDir: l.config.RunDir, Device: l, Kind: kind, Log: l.log}
+	o := export.KernelOptions{Name: l.config.Name, RunDir: l.config.RunDir, Device: l.device(), Kind: kind, Log: l.log}
+	tenure := l.tenure.Load()
 	l.tasks.Go(func() {
 		k, err := export.OpenKernel(o)
-		l.box.post(call(func(l *loop) { l.kernelOpened(k, err, done) }))
+		l.box.post(call(func(l *loop) { l.kernelOpened(k, tenure, err, done) }))
 	})
 }
 
-func (l *loop) kernelOpened(k *export.Kernel, err error, done func(control.Device, error)) {
+func (l *loop) kernelOpened(k *export.Kernel, tenure uint64, err error, done func(control.Device, error)) {
 	l.opening = false
 	if err != nil {
 		l.mounted.Store(false)
 		done(control.Device{}, err)
 		return
 	}
-	l.kernel = k
+	l.kernel, l.kernelTenure = k, tenure
 	l.changed()
 	done(control.Device{Path: k.Path(), Kind: k.Kind()}, nil)
 }

@@ -37,6 +37,7 @@ type session struct {
 	sentBytes []byte
 	peer      replication.Snapshot
 	verdict   *replication.Verdict
+	judged    replication.State // what the verdict was found on
 	direction replication.Direction
 
 	cursor    uint64 // of the peer's bitmap

@@ -21,7 +21,8 @@ func (l *loop) promote(p control.Promote) error {
 		return refused("no_disk", "volume %s cannot be promoted: %s", l.config.Name, l.problemText)
 	}
 	l.doubtSession(p.Permission)
-	if s := l.session; s != nil && s.live {
+	ready := l.session != nil && l.session.ready // connected, or about to be
+	if s := l.session; ready {
 		if s.peerState.Role == string(replication.Primary) {
 			return refused("peer_primary", "volume %s cannot be promoted: the peer is primary; demote it there first", l.config.Name)
 		}
@@ -30,7 +31,7 @@ func (l *loop) promote(p control.Promote) error {
 		}
 	}
 	next, err := l.state.Promote(replication.Epoch(p.Epoch), p.Force)
-	if err == nil && p.Permission != "" && !l.mirrors() {
+	if err == nil && p.Permission != "" && !ready {
 		next, err = next.Permit(replication.Epoch(p.Epoch), p.Permission, l.boot)
 	}
 	if err != nil {
@@ -43,6 +44,7 @@ func (l *loop) promote(p control.Promote) error {
 		return err
 	}
 	if was != replication.Primary {
+		l.tenure.Add(1)
 		l.log.Info("Secondary -> Primary", "epoch", p.Epoch.Counter, "reason", p.Reason, "permission", p.Permission, "force", p.Force)
 		l.problem("", "")
 	}
@@ -74,20 +76,27 @@ func (l *loop) demote(done func(error)) {
 		done(refused("holding", "volume %s cannot be demoted in order: it holds writes; permit them or revoke it", l.config.Name))
 		return
 	}
+	tenure := l.tenure.Load()
 	l.closeKernelThen(false, func(err error) {
 		if err != nil {
 			done(refused("in_use", "volume %s cannot be demoted: %v; unmount it first", l.config.Name, err))
 			return
 		}
-		l.stopServing()
-		l.quiet = append(l.quiet, func() { l.flushLast(done) })
+		if l.tenure.Load() == tenure {
+			l.stopServing()
+		}
+		l.quiet = append(l.quiet, func() { l.flushLast(tenure, done) })
 	})
 }
 
-// flushLast makes everything stable on both sides, then ends the role.
-func (l *loop) flushLast(done func(error)) {
-	o := &op{req: flushRequest(func(err error) {
+// flushLast makes everything stable on both sides, then ends the role; not a later one than it was asked to.
+func (l *loop) flushLast(tenure uint64, done func(error)) {
+	o := &op{tenure: tenure, req: flushRequest(func(err error) {
 		l.box.post(call(func(l *loop) {
+			if l.tenure.Load() != tenure || l.state.Role() != replication.Primary {
+				done(refused("revoked", "volume %s was not demoted in order: its role was taken away meanwhile", l.config.Name))
+				return
+			}
 			if err == nil {
 				l.serving.Store(false)
 				err = l.writeBitmap()
@@ -107,15 +116,14 @@ func (l *loop) flushLast(done func(error)) {
 		}))
 	})}
 	flight, weight := l.flight(o.req)
-	flight.take(weight)
-	o.began = l.now
+	flight.add(weight)
 	o.start(l)
 }
 
 // coolDown forgets the hot extents after an orderly end of the role: both copies are flushed and equal there, so a later start of the
 // process has nothing to compare.
 func (l *loop) coolDown() error {
-	if l.round != nil || len(l.unflushed) > 0 || l.activating {
+	if l.round != nil || len(l.unflushed) > 0 || l.activating || len(l.writing) > 0 {
 		return nil
 	}
 	l.hot = activity.New(activity.Slots)
@@ -153,6 +161,9 @@ func (l *loop) permit(p control.Permit) error {
 	}
 	if p.Generation != "" && p.Generation != l.state.Current.ID.String() {
 		return refused("other_generation", "the permission is for generation %s, volume %s is at %s", p.Generation, l.config.Name, l.state.Current.ID)
+	}
+	if p.Session != 0 && p.Session != l.newestSession() {
+		return refused("other_session", "the permission is for the loss of session %d, the newest is %d", p.Session, l.newestSession())
 	}
 	if s := l.session; s != nil && s.ready { // connected, or about to be: a permission stored now would outlive the connection
 		return refused("connected", "volume %s is connected: it needs no permission", l.config.Name)

@@ -272,7 +272,7 @@ func (l *loop) finishOff(d time.Duration) {
 	}()
 	deadline := time.NewTimer(d)
 	defer deadline.Stop()
-	for tasks := idle; tasks != nil || !l.idle() || l.incomingCount > 0 || l.activating; {
+	for tasks := idle; tasks != nil || !l.idle() || !l.inFlight.empty() || !l.readFlight.empty() || l.incomingCount > 0 || l.activating; {
 		select {
 		case <-l.box.wake:
 		case <-tasks:
