@@ -265,6 +265,10 @@ func (e *engine) resolveCall(v *volume, o control.VolumeOrder) (volumeCall, erro
 		return nil, &control.Error{Exit: control.ExitUsage, Code: "not_confirmed",
 			Text: fmt.Sprintf("What only %s wrote will be replaced: confirm with that node's name, typed again.", o.Discard)}
 	}
+	if !v.fact().SplitBrain {
+		return nil, &control.Error{Exit: control.ExitRefused, Code: "no_split_brain",
+			Text: fmt.Sprintf("Volume %s is not in a split-brain: there is no history to choose, and nothing was changed.", v.setting.Name)}
+	}
 	local := o.Discard == string(e.node)
 	if local && v.fact().Role == ha.Primary {
 		return nil, &control.Error{Exit: control.ExitRefused, Code: "primary",
