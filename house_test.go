@@ -98,7 +98,7 @@ var mayImport = []struct {
 	{"ha/service/servicetest", []string{"ha/service", "ha/config"}},
 	{"ha/peer", []string{"ha", "ha/control"}},
 	{"ha/supervise", nil},
-	{"ha/engine", []string{"ha", "ha/address", "ha/check", "ha/config", "ha/control", "ha/heart", "ha/mount", "ha/peer", "ha/place", "ha/service"}},
+	{"ha/engine", []string{"ha", "ha/beat", "ha/address", "ha/check", "ha/config", "ha/control", "ha/heart", "ha/mount", "ha/peer", "ha/place", "ha/service"}},
 	{"ha/sim", []string{"ha"}},
 	{"replication", nil},
 	{"replication/control", nil},

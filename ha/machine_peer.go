@@ -5,9 +5,6 @@ import (
 	"time"
 )
 
-// probeTime is how long one probe round takes: min(200 ms, D/3).
-func probeTime(d time.Duration) time.Duration { return min(200*time.Millisecond, d/3) }
-
 // hear takes in what the peer's newest beat tells, before anything is decided.
 func (t *turn) hear() {
 	h := t.f.Heart

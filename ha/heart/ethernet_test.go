@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -219,19 +220,14 @@ func TestAHeartThatStoodStillSaysSo(t *testing.T) {
 // Spacing as b measures it by the beats' own clock, with every processor busy.
 func TestBeatsAreEvenUnderLoad(t *testing.T) {
 	_, a, b, cmd := ethernetPair(t, 50*time.Millisecond)
-	stop := make(chan struct{})
+	var stop atomic.Bool
 	for range 4 {
 		go func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
+			for !stop.Load() {
 			}
 		}()
 	}
-	defer close(stop)
+	defer stop.Store(true)
 	var gaps []time.Duration
 	var last ha.Beat
 	b.until("40 beats", func(r Report) bool {

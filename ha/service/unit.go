@@ -2,7 +2,6 @@ package service
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -118,9 +117,9 @@ func (u *unit) ready(ctx context.Context, p *process) error {
 	born := time.Now()
 	poll := time.NewTicker(startPoll)
 	defer poll.Stop()
-	last := errors.New("no answer")
 	for {
-		if last = ask(ctx, u.spec.Monitor); last == nil && time.Since(born) >= settle && !p.ended() {
+		last := ask(ctx, u.spec.Monitor)
+		if last == nil && time.Since(born) >= settle && !p.ended() {
 			return nil
 		}
 		select {

@@ -213,7 +213,6 @@ type Node struct {
 	addressTo  time.Duration // end of the kernel's lifetime
 	mounted    bool
 	services   bool
-	startAt    time.Duration
 }
 
 func (n *Node) other() *Node     { return n.w.Nodes[1-n.index] }
