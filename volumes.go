@@ -208,8 +208,8 @@ func (h *volumeHandle) Revoke(ctx context.Context, epoch ha.Epoch, reason ha.Rea
 	return h.client.Revoke(ctx, control.Revoke{Epoch: epochOf(epoch), Reason: string(reason)})
 }
 
-func (h *volumeHandle) Permit(ctx context.Context, epoch ha.Epoch, generation ha.Generation, reason string) error {
-	return h.client.Permit(ctx, control.Permit{Epoch: epochOf(epoch), Generation: string(generation), Reason: reason})
+func (h *volumeHandle) Permit(ctx context.Context, epoch ha.Epoch, generation ha.Generation, session uint64, reason string) error {
+	return h.client.Permit(ctx, control.Permit{Epoch: epochOf(epoch), Generation: string(generation), Session: session, Reason: reason})
 }
 
 func (h *volumeHandle) Withdraw(ctx context.Context) error { return h.client.Withdraw(ctx) }

@@ -312,6 +312,8 @@ type fakeVolume struct {
 	code    string
 	refuse  map[string]error
 	shell   bool // the kernel let go of the device
+
+	permitted uint64 // the session that the permission was for
 }
 
 func (c *computer) addVolume(name string, connected bool) *fakeVolume {
@@ -376,8 +378,8 @@ func (v *fakeVolume) Demote(context.Context) error {
 func (v *fakeVolume) Revoke(context.Context, ha.Epoch, ha.Reason) error {
 	return v.do("revoke", func() { v.fact.Role = ha.Secondary })
 }
-func (v *fakeVolume) Permit(_ context.Context, _ ha.Epoch, _ ha.Generation, reason string) error {
-	return v.do("permit", func() { v.fact.Permission = reason })
+func (v *fakeVolume) Permit(_ context.Context, _ ha.Epoch, _ ha.Generation, session uint64, reason string) error {
+	return v.do("permit", func() { v.fact.Permission, v.permitted = reason, session })
 }
 func (v *fakeVolume) Withdraw(context.Context) error {
 	return v.do("withdraw", func() { v.fact.Permission = "" })

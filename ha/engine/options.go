@@ -93,7 +93,8 @@ type Volume interface {
 	Promote(ctx context.Context, o PromoteOrder) error
 	Demote(ctx context.Context) error
 	Revoke(ctx context.Context, epoch ha.Epoch, reason ha.Reason) error
-	Permit(ctx context.Context, epoch ha.Epoch, generation ha.Generation, reason string) error
+	// Permit is for the loss of one session, at one generation: those that were decided on.
+	Permit(ctx context.Context, epoch ha.Epoch, generation ha.Generation, session uint64, reason string) error
 	Withdraw(ctx context.Context) error
 	// Outdate stores the peer's request and its answer; boot is the asker's.
 	Outdate(ctx context.Context, boot ha.BootName, r ha.Request) (ha.Answer, error)

@@ -274,13 +274,25 @@ func (e *engine) nextCall(f ha.Facts, v *volume, w ha.VolumeWish) (string, volum
 		return "", nil
 	}
 	if w.Permit != "" && s.Permission == "" && !s.Connected && !s.NeverHadPeer {
-		epoch := e.durable.Epoch
-		return "permit", func(ctx context.Context) error { return v.handle.Permit(ctx, epoch, s.Generation, w.Permit) }
+		epoch, on := e.durable.Epoch, decidedOn(f, w.Name) // what has changed since makes the volume refuse
+		return "permit", func(ctx context.Context) error {
+			return v.handle.Permit(ctx, epoch, on.Generation, on.Session, w.Permit)
+		}
 	}
 	if w.Permit == "" && s.Permission != "" {
 		return "withdraw", v.handle.Withdraw
 	}
 	return "", nil
+}
+
+// decidedOn is the volume as the decision saw it.
+func decidedOn(f ha.Facts, name string) ha.VolumeFact {
+	for _, v := range f.Volumes {
+		if v.Name == name {
+			return v
+		}
+	}
+	return ha.VolumeFact{Generation: "none"} // no decision: the volume refuses
 }
 
 // answered says whether the volume's loop already answered that request.
