@@ -230,7 +230,7 @@ func (s cliStore) Users(ctx context.Context) (list []cli.User, err error) {
 
 // createVolume writes the metadata of a new volume. On a configured node the disk becomes the one on record, so that it is not refused as swapped.
 func createVolume(o cli.CreateVolume) (string, error) {
-	create := volume.CreateOptions{Name: o.Name, Backing: o.Backing, First: o.First, Filesystem: o.Filesystem, Adopt: o.Adopt}
+	create := volume.CreateOptions{Name: o.Name, Backing: o.Backing, First: o.First, Filesystem: o.Filesystem, Adopt: o.Adopt, Force: o.Force}
 	if _, err := os.Stat(o.Config); err == nil {
 		c, err := config.Load(o.Config)
 		if err != nil {

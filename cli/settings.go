@@ -35,6 +35,7 @@ type User struct {
 // Store is what the settings and users commands need of the database.
 type Store interface {
 	Latest(ctx context.Context) (ha.Settings, error)
+	Unset(err error) bool // Latest failed because nothing was ever saved
 	Load(ctx context.Context, revision uint64) (ha.Settings, error)
 	Save(ctx context.Context, s ha.Settings, base uint64, by string) (uint64, error)
 	Revisions(ctx context.Context) ([]Revision, error)
@@ -124,7 +125,7 @@ func (a *app) save(c *cobra.Command, wish func(context.Context, Store) (ha.Setti
 	var n uint64
 	err := a.withStore(func(ctx context.Context, s Store) error {
 		latest, err := s.Latest(ctx)
-		if err != nil {
+		if err != nil && !s.Unset(err) { // nothing stored yet: this is the first revision
 			return err
 		}
 		w, err := wish(ctx, s)

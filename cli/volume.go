@@ -18,6 +18,7 @@ type CreateVolume struct {
 	Filesystem string // "" or ext4
 	First      bool   // this copy holds the data
 	Adopt      bool   // keep what is on the disk
+	Force      bool   // metadata of an earlier volume may go
 }
 
 func (a *app) volumeCommand() *cobra.Command {
@@ -68,6 +69,7 @@ func (a *app) volumeCreate() *cobra.Command {
 	c.Flags().StringVar(&o.Filesystem, "filesystem", "", "make this filesystem on it: ext4")
 	c.Flags().BoolVar(&o.First, "first", false, "this copy holds the data")
 	c.Flags().BoolVar(&o.Adopt, "adopt", false, "the disk bears a foreign signature: keep its content")
+	c.Flags().BoolVar(&o.Force, "force", false, "the metadata of an earlier volume on it may go, and with them its data")
 	_ = c.MarkFlagRequired("backing")
 	c.RunE = func(_ *cobra.Command, args []string) error {
 		o.Name, o.Config = args[0], a.config
