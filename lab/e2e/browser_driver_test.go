@@ -177,8 +177,14 @@ func (b *browser) shows(t *testing.T, d time.Duration, selector string) time.Dur
 // picture saves the whole page below out/screens, to be looked at.
 func (b *browser) picture(t *testing.T, name string) {
 	t.Helper()
+	b.save(t, name, chromedp.FullScreenshot(100))
+}
+
+// save saves what take takes below out/screens.
+func (b *browser) save(t *testing.T, name string, take chromedp.Action[[]byte]) {
+	t.Helper()
 	b.do(t, "picture "+name, chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
-		image, err := chromedp.FullScreenshot(100)(ctx, target)
+		image, err := take(ctx, target)
 		if err != nil {
 			return err
 		}

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/chromedp"
+
 	"evenkeel/ha/control"
 )
 
@@ -65,6 +67,7 @@ func (l *lab) testPages(t *testing.T, b *browser) {
 				t.Errorf("%s on %d px scrolls sideways", p.path, look.width)
 			}
 			b.picture(t, p.name+"-"+look.name)
+			b.save(t, p.name+"-"+look.name+"-top", chromedp.CaptureScreenshot()) // what is seen without scrolling
 		}
 		grounds[look.name], _ = b.evaluate("getComputedStyle(document.body).backgroundColor")
 	}
