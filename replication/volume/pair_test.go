@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"fmt"
 	"log/slog"
 	"math/big"
 	"net"
@@ -216,7 +217,9 @@ func (p *pair) both() {
 // do submits a request and returns the channel of its result.
 func (s *side) do(r *export.Request) chan error {
 	done := make(chan error, 1)
-	r.Done = func(err error) { done <- err }
+	// A lost request would hang its test until the whole run's time is over; so it ends the run with everybody's stack.
+	lost := time.AfterFunc(time.Minute, func() { panic(fmt.Sprintf("%s: a request (%d at %d) never ended", s.t.Name(), r.Op, r.Offset)) })
+	r.Done = func(err error) { lost.Stop(); done <- err }
 	s.loop.submitNow(r)
 	return done
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -238,4 +239,22 @@ func TestALateDemotionTakesNothingFromALaterPromotion(t *testing.T) {
 		t.Fatalf("the volume is %s", st.Role)
 	}
 	must(t, p.a.write(0, pattern(4, 4096)))
+}
+
+// Whatever is submitted while the process ends is answered: a lost request would hang its client in the kernel.
+func TestEveryRequestIsAnsweredWhenTheProcessEnds(t *testing.T) {
+	p := newPair(t, testSize)
+	for round := range 3 {
+		p.a.start()
+		p.a.promote(uint64(round + 1))
+		var all sync.WaitGroup
+		for i := range 64 {
+			all.Go(func() {
+				for p.a.write(uint64(i)<<16, pattern(i, 4096)) == nil {
+				}
+			})
+		}
+		p.a.end()
+		all.Wait()
+	}
 }
