@@ -135,7 +135,7 @@ func TestFields(t *testing.T) {
 // testActive switches high availability off: then nothing is taken over by itself.
 func (l *lab) testActive(t *testing.T, d *desk) {
 	was := d.update(t, "/ha/general", set("general.active", ""))
-	l.is(t, 10*time.Second, "b", "is told", func(s control.Status) bool { return s.Settings.Revision > 1 && s.Settings.Pending == nil })
+	l.agree(t)
 	l.do(t, "kill", "a")
 	l.is(t, 20*time.Second, "b", "stays what it is and says why", func(s control.Status) bool {
 		return s.Peer.Verdict == "dead" && s.RunningRole == "slave" && blocked(s, "ha_inactive")
@@ -335,16 +335,30 @@ func (l *lab) testBootWait(t *testing.T, d *desk) {
 }
 
 // TestProofField runs the pair without a volume: under Evidence without a reference point nothing is taken over by itself, under Availability
-// silence is enough.
+// silence is enough. The mode is changed while both hear each other: until then the stricter one of the two counts.
 func TestProofField(t *testing.T) {
 	l := upLab(t, "--no-volume")
 	l.settle(t, "a")
 	l.desk(t, "a").update(t, "/ha/general", set("general.mode", "evidence", "general.references[0].name", "", "general.references[0].address", ""))
-	l.is(t, 10*time.Second, "b", "has no reference point", func(s control.Status) bool { return len(s.References) == 0 })
+	l.agree(t)
 	l.do(t, "kill", "a")
 	l.is(t, 20*time.Second, "b", "does not take over without a reference point", func(s control.Status) bool {
 		return s.Peer.Verdict == "dead" && s.State == "blocked" && blocked(s, "no_reference")
 	})
-	l.desk(t, "b").update(t, "/ha/general", set("general.mode", "availability"))
+	l.do(t, "start", "a")
+	l.home(t)
+	l.desk(t, "a").update(t, "/ha/general", set("general.mode", "availability"))
+	l.agree(t)
+	l.do(t, "kill", "a")
 	l.is(t, 20*time.Second, "b", "serves under Availability", isMaster)
+}
+
+// agree waits until both nodes know that the other one uses the same settings.
+func (l *lab) agree(t *testing.T) {
+	t.Helper()
+	for _, node := range []string{"a", "b"} {
+		l.is(t, 20*time.Second, node, "uses the same settings as the other one", func(s control.Status) bool {
+			return s.Peer.Revision != nil && *s.Peer.Revision == s.Settings.Revision && s.Settings.Revision > 1 && condition(s, "settings.differ") == nil
+		})
+	}
 }
