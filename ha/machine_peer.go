@@ -46,6 +46,8 @@ func (t *turn) judge() {
 	verdict, why := t.verdict()
 	t.peer.verdict, t.peer.why = verdict, why
 	switch {
+	case why == ReasonLinksFailed: // the silence of the links goes on: what the reference points answered in it still counts
+		t.peer.deadAt, t.peer.ripe, t.peer.refused = 0, false, false
 	case verdict == PeerAlive || why == ReasonNeverHeard:
 		t.peer.suspectAt, t.peer.deadAt, t.peer.ripe, t.peer.refused = 0, 0, false, false
 	case verdict == PeerUnknown: // a gap in our hearing ends no silence, but nothing is decided in it

@@ -296,3 +296,40 @@ func TestAdoptedSleepIsNotSettled(t *testing.T) {
 		}
 	}
 }
+
+// TestReturningPeerDoesNotIsolate: a master whose peer was dead hears the peer's volume before its first beat. What follows is a new silence, but
+// the reference point has answered all the time: the service goes on.
+func TestReturningPeerDoesNotIsolate(t *testing.T) {
+	f := pair()
+	f.Node, f.Peer, f.Boot, f.Settings.Configured = "a", "b", BootName{1}, MasterSide
+	beat := *f.Other.Beat
+	beat.Node, beat.Boot, beat.Role = "b", BootName{2}, Slave
+	f.Other.Beat = &beat
+	v := &f.Volumes[0]
+	v.Role, v.PeerRole, v.Mounted, v.LastPrimary = Primary, Secondary, true, true
+	f.Durable = Durable{Armed: true, Epoch: Epoch{3, "a"}, Serving: true, ServingBoot: f.Boot}
+	f.Found = &Found{Mounted: true, Primary: true, SameBoot: true}
+	m := NewMachine(f.Durable)
+	if p := m.Step(f); p.Role != Master {
+		t.Fatalf("adopted as %s (%s)", p.Role, p.Reason)
+	}
+	f.Found = nil
+	dead := silent(f)
+	for _, at := range []time.Duration{500 * time.Millisecond, 2300 * time.Millisecond, 3100 * time.Millisecond} {
+		dead.Now = f.Now.Add(at)
+		dead.References[0].AskedAt = dead.Now - Instant(50*time.Millisecond)
+		if p := m.Step(dead); p.Role != Master {
+			t.Fatalf("%v after the last beat: %s (%s)", at, p.Role, p.Reason)
+		}
+	}
+	back := dead
+	back.Volumes = slices.Clone(dead.Volumes)
+	back.Volumes[0].Connected, back.Volumes[0].PeerDisk = true, UpToDate
+	back.Now = dead.Now.Add(100 * time.Millisecond)
+	back.Other.VolumeAckAt = back.Now
+	m.Step(back)
+	back.Now = back.Now.Add(20 * time.Millisecond)
+	if p := m.Step(back); p.Role != Master {
+		t.Errorf("the service ended (%s) because the peer came back; why %v", p.Reason, p.Why)
+	}
+}
