@@ -439,9 +439,10 @@ func (l *lab) testOtherCluster(t *testing.T) {
 	l.do(t, "join", "b:all")
 	for _, n := range []string{"a", "b"} {
 		l.is(t, 30*time.Second, n, "names the other cluster", func(s control.Status) bool { return anyText(s, "link.refused", "another cluster id") })
-		if out := l.run(t, onNode(n, "events", "--text", "cluster")...); !strings.Contains(out, "link.refused") || !strings.Contains(out, "belongs to cluster") {
-			t.Errorf("no event on %s names the other cluster on the links and on the volume: %s", n, out)
-		}
+		l.await(t, 30*time.Second, "events on "+n+" name the other cluster on the links and on the volume", func() bool {
+			out := l.run(t, onNode(n, "events", "--text", "cluster")...)
+			return strings.Contains(out, "link.refused") && strings.Contains(out, "belongs to cluster")
+		})
 	}
 	a, _ := l.status("a")
 	b, _ := l.status("b")

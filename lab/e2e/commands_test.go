@@ -130,7 +130,9 @@ func TestEveryCommand(t *testing.T) {
 	}{
 		{"looking", c.looking}, {"events", c.eventsCommand}, {"moving", c.moving}, {"standby and arm", c.standbyAndArm},
 		{"volume", c.volumeCommands}, {"volume refusals", c.volumeRefusals}, {"config", c.configCommands}, {"user", c.userCommands},
-		{"lines", c.lines}, {"machines", c.machines}, {"exec and probe", c.execAndProbe}, {"check", c.checkCodes}, {"run and down", c.runAndDown},
+		{"check", c.checkCodes}, {"exec and probe", c.execAndProbe}, {"machines", c.machines},
+		{"lines", c.lines}, // late: a lossy network makes the reference point doubtful for a while
+		{"run and down", c.runAndDown},
 	} {
 		t.Run(sub.name, sub.run)
 	}
