@@ -325,7 +325,7 @@ func (l *lab) testBootWait(t *testing.T, d *desk) {
 		if s.State == "starting" {
 			return false
 		}
-		if waited := s.StateSince.Sub(began); waited < 1900*time.Millisecond || waited > 4500*time.Millisecond {
+		if waited := s.StateSince.Sub(began); waited < time.Second || waited > 4500*time.Millisecond { // counted from the engine's start, which comes before its first decision
 			t.Errorf("b waited %v, saved were 2 s (before: 5 s)", waited)
 		}
 		return true
