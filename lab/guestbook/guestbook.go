@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -132,6 +133,7 @@ func (b *book) list(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/jsonl")
 	out := json.NewEncoder(w)
 	if err := b.each(r.Context(), `SELECT id, text, at FROM entries ORDER BY id`, func(e Entry) error { return out.Encode(e) }); err != nil {
+		slog.Error("the entries cannot be read", "why", err)
 		panic(http.ErrAbortHandler)
 	}
 }
