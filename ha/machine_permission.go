@@ -91,15 +91,15 @@ func (t *turn) askOutdate(v VolumeFact, m *volumeMemory) {
 	if m.request != nil && m.request.Generation == v.Generation && m.request.Session == v.Session {
 		return
 	}
-	t.request(v, m)
+	t.request(v, m, t.own)
 }
 
-// request makes a new request for the peer's Outdated.
-func (t *turn) request(v VolumeFact, m *volumeMemory) {
+// request makes a new request for the peer's Outdated, under an epoch.
+func (t *turn) request(v VolumeFact, m *volumeMemory, under Epoch) {
 	t.durable.LastRequest++
 	m.request = &Request{
 		Number: t.durable.LastRequest, Kind: AskOutdate, Volume: v.Name,
-		Generation: v.Generation, Session: v.Session, Epoch: t.own,
+		Generation: v.Generation, Session: v.Session, Epoch: under,
 	}
 }
 

@@ -249,6 +249,29 @@ func TestNoSource(t *testing.T) {
 	}
 }
 
+// TestChosenAsksUnderTheHighestEpoch: the one of two idle nodes that is chosen asks for Outdated under the highest epoch that is known, and
+// anew when a higher one is heard: the other's volume refuses its own epoch of an earlier office, and a machine that has booted has none.
+func TestChosenAsksUnderTheHighestEpoch(t *testing.T) {
+	f := pair()
+	beat := *f.Other.Beat
+	beat.Role = Slave
+	f.Other.Beat, f.Other.Snapshots = &beat, map[string]Comparison{"data": CompareAhead}
+	f.Volumes[0].Connected = false
+	m := NewMachine(f.Durable)
+	m.Step(f)
+	var last Request
+	for _, counter := range []uint64{3, 7} {
+		f.Now = f.Now.Add(settleTime + time.Millisecond)
+		f.References[0].AskedAt, f.Other.FreshAt, f.Other.Confirmed, f.Other.EchoedSent = f.Now, f.Now, f.Now, f.Now
+		beat.Epoch.Counter = counter
+		p := m.Step(f)
+		if len(p.Say.Requests) != 1 || p.Say.Requests[0].Epoch != beat.Epoch || p.Say.Requests[0].Number == last.Number {
+			t.Fatalf("highest epoch %v, asked before with %+v: asks with %+v (%s, %v)", beat.Epoch, last, p.Say.Requests, p.Role, p.Why)
+		}
+		last = p.Say.Requests[0]
+	}
+}
+
 // TestLinksNamed: a link that was never heard is named once the other node lives and heart listens for long enough; one that is left, always.
 func TestLinksNamed(t *testing.T) {
 	up, never := LinkFact{Name: "lan", State: LinkUp}, LinkFact{Name: "serial", State: LinkNeverHeard}

@@ -262,8 +262,9 @@ func (t *turn) outdateAll() bool {
 		if v.Disk == Inconsistent || !v.Running {
 			continue
 		}
-		if m.request == nil || m.request.Generation != v.Generation || m.request.Session != v.Session {
-			t.request(v, m)
+		// Under the highest epoch that is known, not under its own of an earlier office: a volume refuses a lower one for good.
+		if r := m.request; r == nil || r.Generation != v.Generation || r.Session != v.Session || r.Epoch.Less(t.durable.Epoch) {
+			t.request(v, m, t.durable.Epoch)
 		}
 	}
 	return all

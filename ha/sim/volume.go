@@ -316,6 +316,8 @@ func (v *volume) outdate(r ha.Request, boot ha.BootName) {
 	switch {
 	case v.role == ha.Primary:
 		a.Result, a.Reason = ha.AnsweredRefused, "primary"
+	case r.Epoch.Less(v.epoch):
+		a.Result, a.Reason = ha.AnsweredRefused, "epoch"
 	case v.disk == ha.Inconsistent:
 		a.Result = ha.AnsweredInconsistent
 	default:
