@@ -87,7 +87,7 @@ func upLab(t *testing.T, args ...string) *lab {
 
 func (l *lab) showLogs(t *testing.T) {
 	for _, node := range []string{"a", "b"} {
-		for _, f := range []string{"log", "log/node.log", "node.log"} {
+		for _, f := range []string{"log", "run/services/guestbook.log"} {
 			if b, err := os.ReadFile(filepath.Join(l.dir, node, f)); err == nil {
 				lines := strings.Split(string(b), "\n")
 				t.Logf("last lines of %s/%s:\n%s", node, f, strings.Join(lines[max(0, len(lines)-120):], "\n"))
