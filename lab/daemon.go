@@ -92,7 +92,7 @@ func newDaemon(l layout, o Options) (*daemon, error) {
 		disk: map[string]string{}, stateDisk: map[string]string{},
 		record: Record{
 			Daemon: thisProcess(), Options: o,
-			Nodes: map[string]Process{}, Namespaces: map[string]uint64{}, Consoles: map[string]string{},
+			Nodes: map[string]Process{}, Namespaces: map[string]space{}, Consoles: map[string]string{},
 		},
 	}
 	for i, n := range nodes {
@@ -113,7 +113,9 @@ func (d *daemon) begin() error {
 		return err
 	}
 	d.record.ClientNet = fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), int(d.hub.client))
-	d.record.Namespaces["client"] = spaceInode(d.hub.client)
+	if d.record.Namespaces["client"], err = spaceOf(d.hub.client); err != nil {
+		return err
+	}
 	if d.serial, err = newSerialLine(); err != nil {
 		return err
 	}

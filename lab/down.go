@@ -55,18 +55,20 @@ func endMachine(init Process) error {
 }
 
 // killIn ends every process that is left in a network namespace of the lab: a command of `lab exec client`, for one. A namespace that is gone has
-// none; its inode may be another's by now, so nothing is killed in the caller's own.
-func killIn(who string, space uint64) error {
-	if space == inode("/proc/self/ns/net") {
-		return nil
-	}
+// none; its inode may be another lab's by now, so the cookie of each process's namespace is compared too.
+func killIn(who string, s space) error {
 	for end := time.Now().Add(killLimit); ; {
-		pids := inNamespace("net", space)
+		var pids []Process
+		for _, pid := range inNamespace("net", s.Inode) {
+			if p := identify(pid); spaceOfProcess(pid) == s {
+				pids = append(pids, p)
+			}
+		}
 		if len(pids) == 0 {
 			return nil
 		}
-		for _, pid := range pids {
-			if err := identify(pid).kill(time.Until(end)); err != nil {
+		for _, p := range pids {
+			if err := p.kill(time.Until(end)); err != nil {
 				return fmt.Errorf("a process is left in the network of %s: %w", who, err)
 			}
 		}

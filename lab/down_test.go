@@ -2,11 +2,14 @@ package lab_test
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -152,6 +155,43 @@ func TestForegroundEndsWithCtrlC(t *testing.T) {
 	}
 	if left := leftovers(w.dir, spaces); len(left) > 0 {
 		t.Errorf("left behind: %q", left)
+	}
+}
+
+// TestDownSparesAnInodeUsedAgain: a namespace of another lab that got the inode of one that is gone is not taken for this lab's.
+func TestDownSparesAnInodeUsedAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	stranger := exec.Command("sleep", "600")
+	stranger.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	if err := stranger.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- stranger.Wait() }()
+	defer func() { _ = stranger.Process.Kill() }()
+	killDaemon(w)
+	var st syscall.Stat_t
+	if err := syscall.Stat(fmt.Sprintf("/proc/%d/ns/net", stranger.Process.Pid), &st); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(w.dir, "lab.json")
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := regexp.MustCompile(`"inode": \d+`).ReplaceAll(b, fmt.Appendf(nil, `"inode": %d`, st.Ino))
+	if bytes.Equal(again, b) {
+		t.Fatalf("no inode in %s", b)
+	}
+	if err := os.WriteFile(file, again, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.ok("down")
+	select {
+	case err := <-ended:
+		t.Errorf("down ended a process of somebody else: %v", err)
+	case <-time.After(100 * time.Millisecond):
 	}
 }
 

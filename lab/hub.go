@@ -184,42 +184,77 @@ func defaultRoute(h *netlink.Handle) error {
 }
 
 // newNamespace makes a network namespace that lives as long as the handle or a process in it.
-func newNamespace() (netns.NsHandle, error) {
-	type made struct {
-		space netns.NsHandle
-		err   error
-	}
-	c := make(chan made)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			c <- made{err: fmt.Errorf("a network namespace cannot be made: %w; the lab needs root", err)}
+func newNamespace() (space netns.NsHandle, err error) {
+	onThread(func() {
+		if err = unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			err = fmt.Errorf("a network namespace cannot be made: %w; the lab needs root", err)
 			return
 		}
-		s, err := netns.Get()
-		c <- made{s, err}
-	}()
-	m := <-c
-	return m.space, m.err
+		space, err = netns.Get()
+	})
+	return space, err
 }
 
 // inNetwork runs f on a thread inside the network namespace; processes and sockets made by f on that thread are there.
-func inNetwork(space netns.NsHandle, f func() error) error {
-	c := make(chan error)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		if err := netns.Set(space); err != nil {
-			c <- err
-			return
+func inNetwork(space netns.NsHandle, f func() error) (err error) {
+	onThread(func() {
+		if err = netns.Set(space); err == nil {
+			err = f()
 		}
-		c <- f()
-	}()
-	return <-c
+	})
+	return err
 }
 
-// spaceInode is the identity of the namespace behind a handle.
-func spaceInode(s netns.NsHandle) uint64 {
-	return inode(fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), int(s)))
+// onThread runs f on a thread that ends afterwards, with whatever namespace it is in. That is never the process's first thread: it would not
+// end, and /proc names its namespaces as those of the whole process.
+func onThread(f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		if unix.Gettid() != os.Getpid() {
+			f() // never unlocked: the thread ends with the goroutine
+			return
+		}
+		defer runtime.UnlockOSThread()
+		onThread(f) // this one is held meanwhile
+	}()
+	<-done
+}
+
+// space names one network namespace of this machine for good. The kernel gives an inode that has become free to the next
+// namespace, which may be another lab's; a cookie is never given again.
+type space struct {
+	Inode  uint64 `json:"inode"`
+	Cookie uint64 `json:"cookie"`
+}
+
+// spaceOf names the namespace behind a handle.
+func spaceOf(handle netns.NsHandle) (s space, err error) {
+	s.Inode = inode(fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), int(handle)))
+	return s, inNetwork(handle, func() error {
+		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		s.Cookie, err = unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
+		return err
+	})
+}
+
+// spaceOfProcess names the network namespace of a process; the zero value if it is gone.
+func spaceOfProcess(pid int) space {
+	handle, err := netns.GetFromPid(pid)
+	if err != nil {
+		return space{}
+	}
+	defer handle.Close()
+	s, err := spaceOf(handle)
+	if err != nil {
+		return space{}
+	}
+	return s
 }
 
 // firstLine is a command's complaint.

@@ -45,6 +45,10 @@ func (d *daemon) powerOn(node string) error {
 		return err
 	}
 	defer space.Close()
+	named, err := spaceOf(space)
+	if err != nil {
+		return err
+	}
 	if err := d.hub.unplug(node); err != nil {
 		return err
 	}
@@ -61,7 +65,7 @@ func (d *daemon) powerOn(node string) error {
 	defer pipes.close()
 	var r *running
 	err = inNetwork(space, func() (err error) {
-		r, err = d.spawn(node, pipes)
+		r, err = d.spawn(node, named, pipes)
 		return err
 	})
 	if err != nil {
@@ -73,7 +77,7 @@ func (d *daemon) powerOn(node string) error {
 }
 
 // spawn starts PID 1. The child waits at a gate until lab.json names it, so that no crash of the daemon leaves an unknown machine.
-func (d *daemon) spawn(node string, pipes *inheritance) (*running, error) {
+func (d *daemon) spawn(node string, network space, pipes *inheritance) (*running, error) {
 	log, err := os.OpenFile(d.layout.node(node, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return nil, err
@@ -100,7 +104,7 @@ func (d *daemon) spawn(node string, pipes *inheritance) (*running, error) {
 	}
 	d.machinesDone.Go(func() { d.watch(node, cmd, r) })
 	d.record.Nodes[node] = r.process
-	d.record.Namespaces[node] = inode(fmt.Sprintf("/proc/%d/ns/net", r.process.PID))
+	d.record.Namespaces[node] = network
 	if err := d.record.write(d.layout); err != nil {
 		return nil, errors.Join(err, r.process.kill(killLimit))
 	}

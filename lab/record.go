@@ -22,8 +22,8 @@ type Options struct {
 type Record struct {
 	Daemon Process            `json:"daemon"`
 	Nodes  map[string]Process `json:"nodes"` // PID 1 of each machine that is on
-	// Namespaces are the inodes of the network namespaces of the client and of the nodes, by name.
-	Namespaces map[string]uint64 `json:"namespaces"`
+	// Namespaces are the network namespaces of the client and of the nodes, by name.
+	Namespaces map[string]space  `json:"networks"`
 	ClientNet  string            `json:"client_net"` // file of the client's network namespace while the daemon lives
 	Options    Options           `json:"options"`
 	Consoles   map[string]string `json:"consoles"` // address:port by node
