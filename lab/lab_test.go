@@ -32,7 +32,7 @@ func TestNetworksAsInTheTable(t *testing.T) {
 		"client": {"10.88.1.1", "10.88.2.2", "10.88.2.254"},
 	} {
 		for _, address := range addresses {
-			if !w.pings(where, address) {
+			if !w.reaches(where, address) {
 				t.Errorf("%s does not reach %s", where, address)
 			}
 		}
@@ -59,7 +59,7 @@ func TestCutAndJoin(t *testing.T) {
 	if c := w.carrier("a", "lan"); c != "0" {
 		t.Errorf("a:lan is cut and has carrier %s", c)
 	}
-	if c := w.carrier("b", "lan"); c != "1" || !w.pings("b", "10.88.1.254") {
+	if c := w.carrier("b", "lan"); c != "1" || !w.reaches("b", "10.88.1.254") {
 		t.Errorf("cutting a:lan cuts b:lan (carrier %s)", c)
 	}
 	w.ok("kill", "a")
@@ -87,7 +87,7 @@ func TestSilentAndOneWayKeepTheCarrier(t *testing.T) {
 		t.Error("a silent cut must keep the carrier and drop the frames")
 	}
 	w.ok("join", "sync")
-	if !w.pings("a", "10.88.3.2") {
+	if !w.reaches("a", "10.88.3.2") {
 		t.Error("a silent cut does not end")
 	}
 	before := w.received("b", "sync")
@@ -174,7 +174,7 @@ func (w *world) frozenMachine() {
 		w.t.Errorf("a thawed machine does not answer: %+v", r)
 	}
 	w.ok("freeze", "a", "--userland")
-	if !w.pings("b", "10.88.1.1") {
+	if !w.reaches("b", "10.88.1.1") {
 		w.t.Error("the kernel of a machine with frozen userland does not answer")
 	}
 	if r := w.probe("--for", "300ms", "10.88.1.1:7007"); r.Lost != r.Sent {
@@ -187,7 +187,7 @@ func TestGatewayStaysTheSameMachine(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	neighbour := func() string {
-		if !w.pings("b", "10.88.1.254") {
+		if !w.reaches("b", "10.88.1.254") {
 			t.Error("the gateway does not answer")
 		}
 		return w.ok("exec", "b", "--", "sh", "-c", "ip neighbour show 10.88.1.254 dev lan | cut -d ' ' -f 3")

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -109,7 +110,18 @@ func (w *world) status() lab.Status {
 	return s
 }
 
-// pings says whether where reaches an address.
+// reaches waits until a machine pings an address: the first frames after a change may be lost on a busy machine.
+func (w *world) reaches(where, address string) bool {
+	w.t.Helper()
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); {
+		if w.pings(where, address) {
+			return true
+		}
+	}
+	return false
+}
+
+// pings says whether one ping from where is answered within a second.
 func (w *world) pings(where, address string) bool {
 	w.t.Helper()
 	_, _, code := w.run("exec", where, "--", "ping", "-n", "-c", "1", "-W", "1", address)
