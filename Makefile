@@ -31,7 +31,7 @@ down: build ## end the pair of make run
 
 test: deps build ## all tests: rules, unit, property, simulation, then end to end in the lab and the browser
 	$(GO) vet -tags $(TAGS) ./...
-	$(GO) test -tags $(TAGS) -timeout 15m $(PACKAGES)
+	$(GO) test -tags $(TAGS) -p 1 -timeout 15m $(PACKAGES)
 	$(GO) test -tags $(TAGS) -count=1 -p 1 -timeout 20m ./lab/e2e/...
 
 check: ## the fast part: format, vet, staticcheck, generated files current, house rules, unit tests
