@@ -21,8 +21,8 @@ type loopDevice struct {
 // loopLimit is how long a loop device may take to clear itself after its last user died.
 const loopLimit = 3 * time.Second
 
-// loopsOf finds the loop devices of a machine while its first process still lives: those mounted in it and those that its processes hold
-// open. Nothing is opened and no device is asked: one that stands on a file of a frozen FUSE process answers nobody (70-traps).
+// loopsOf finds the loop devices of a machine while its first process still lives: those mounted in it, those that its processes hold
+// open, and those on a file of one of its volumes, which nobody need use. Nothing is opened and no device is asked: one that stands on a file of a frozen FUSE process answers nobody (70-traps).
 func loopsOf(init int) []loopDevice {
 	numbers := map[int]bool{}
 	mounts, _ := os.ReadFile(fmt.Sprintf("/proc/%d/mountinfo", init))
@@ -36,6 +36,12 @@ func loopsOf(init int) []loopDevice {
 		for _, f := range files {
 			target, _ := os.Readlink(f)
 			addLoop(numbers, target, "/dev/loop")
+		}
+	}
+	volumes, _ := os.ReadDir(fmt.Sprintf("/proc/%d/root/run/evenkeel", init))
+	for _, v := range volumes {
+		if strings.Contains(v.Name(), ".fuse.") { // and a random name: no other machine has the same
+			addLoopsOn(numbers, "/run/evenkeel/"+v.Name()+"/disk")
 		}
 	}
 	var loops []loopDevice
@@ -52,6 +58,16 @@ func addLoop(numbers map[int]bool, s, prefix string) {
 	rest, ok := strings.CutPrefix(s, prefix)
 	if n, err := strconv.Atoi(rest); ok && err == nil {
 		numbers[n] = true
+	}
+}
+
+// addLoopsOn notes the numbers of the loop devices on a file.
+func addLoopsOn(numbers map[int]bool, file string) {
+	found, _ := filepath.Glob("/sys/block/loop*/loop/backing_file")
+	for _, f := range found {
+		if b, _ := os.ReadFile(f); strings.TrimSpace(string(b)) == file {
+			addLoop(numbers, filepath.Base(filepath.Dir(filepath.Dir(f))), "loop")
+		}
 	}
 }
 

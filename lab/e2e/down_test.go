@@ -49,6 +49,33 @@ func TestDownLeavesNothing(t *testing.T) {
 	}
 }
 
+// TestAPowerCutFreesTheLoopDeviceOfAnUnusedVolume: a volume that nothing mounts or opens has a loop device that does not clear itself.
+func TestAPowerCutFreesTheLoopDeviceOfAnUnusedVolume(t *testing.T) {
+	l := upLab(t, "--scratch", "64M")
+	var sequences []string
+	sequence := func(device string) string {
+		b, _ := os.ReadFile("/sys/block/" + filepath.Base(device) + "/diskseq")
+		if _, err := os.Stat("/sys/block/" + filepath.Base(device) + "/loop/backing_file"); err != nil {
+			return ""
+		}
+		return strings.TrimSpace(string(b))
+	}
+	l.settle(t, "a")
+	status, _ := l.status("a")
+	for _, v := range status.Volumes {
+		if v.Device == nil {
+			t.Fatalf("volume %s has no device", v.Name)
+		}
+		sequences = append(sequences, sequence(*v.Device))
+	}
+	l.do(t, "kill", "a")
+	for i, v := range status.Volumes {
+		if now := sequence(*v.Device); now != "" && now == sequences[i] {
+			t.Errorf("%s of volume %s is left after the power cut", *v.Device, v.Name)
+		}
+	}
+}
+
 // daemon is the pid of the lab itself.
 func (l *lab) daemon(t *testing.T) int {
 	t.Helper()
