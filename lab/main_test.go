@@ -50,7 +50,7 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("the lab needs root")
+		t.Fatal("the lab needs root")
 	}
 	w := &world{t, filepath.Join(t.TempDir(), "lab")}
 	t.Cleanup(func() { w.ok("down") })

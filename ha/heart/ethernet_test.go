@@ -58,7 +58,7 @@ func child(dir string) int {
 func isolate(t *testing.T, dir string) (cmd *exec.Cmd, goOn func()) {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("network namespaces need root")
+		t.Fatal("network namespaces need root")
 	}
 	cmd = exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), childEnv+"="+dir)

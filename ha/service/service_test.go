@@ -290,7 +290,7 @@ func TestLogIsBounded(t *testing.T) {
 
 func TestRunsAsItsUser(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Skip("another user needs root")
+		t.Fatal("another user needs root")
 	}
 	one := servicetest.Sleeper("one")
 	one.UID, one.GID, one.Dir, one.Env = 65534, 65534, "/", []string{"COLOUR=blue"}

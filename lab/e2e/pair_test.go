@@ -105,7 +105,7 @@ func (l *lab) testSwitchOver(t *testing.T) {
 	l.await(t, 20*time.Second, "entries are acknowledged", growing(t, w))
 	for _, to := range []string{"b", "a"} {
 		echo := l.probe(t, 8*time.Second, "10.88.1.100:7007")
-		time.Sleep(time.Second)
+		time.Sleep(time.Second) // a healthy second before the move, no wait for a state
 		began := time.Now()
 		l.run(t, "--node", to, "takeover")
 		t.Logf("takeover on %s answered after %v", to, time.Since(began))

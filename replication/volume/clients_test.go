@@ -17,7 +17,7 @@ import (
 func run(t *testing.T, name string, args ...string) string {
 	t.Helper()
 	if _, err := exec.LookPath(name); err != nil {
-		t.Skipf("%s is not installed", name)
+		t.Fatalf("%s is not installed: make deps", name)
 	}
 	c := exec.Command(name, args...)
 	c.Dir = t.TempDir() // fio leaves a file where it runs
