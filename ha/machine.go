@@ -20,6 +20,7 @@ type Machine struct {
 	hand      hand // what a running demotion says when it ends
 	entitled  bool // the last promotion carried its permission, and no other master was seen since
 	release   *Release
+	passing   bool   // release is parting's
 	back      *Epoch // "handed back" is being said for this epoch
 
 	failures int     // promotions that failed in a row
@@ -57,6 +58,7 @@ type hand struct {
 	noLone  bool
 	request uint64
 	back    bool
+	passing bool // the release is said to a peer that this node does not hear: see parting
 }
 
 // asking is a request to the peer for the role.
@@ -84,6 +86,7 @@ type peerMemory struct {
 	roundAt   Instant // beginning of the newest probe round that was completed
 	goneAt    Instant // since when its beats say that its engine is gone
 	wake      Instant // end of the newest lateness of D/2 or more of our own
+	heart     Instant // start of the heart process that was seen last
 	// confirmed is when we sent the newest beat that the peer confirmed; kept here, because a restarted heart knows of none.
 	confirmed Instant
 	// masterBoot is the boot in which it was last heard as Master or Promoting.
@@ -112,6 +115,16 @@ type volumeMemory struct {
 	seenPrimary bool     // seen as Primary in this mastership
 	oddSince    Instant  // Master, but the volume is away or Secondary, since then
 	endLicence  Reason
+	asked       asked   // the peer's newest request to store Outdated
+	askedAt     Instant // when it was heard first
+	// promised is until when the peer acknowledges nothing alone by what its beats have promised, counted for the worst; zero = it never was heard.
+	promised Instant
+}
+
+// asked names a request of the peer's.
+type asked struct {
+	number uint64
+	boot   BootName
 }
 
 // NewMachine makes the machine of a node that starts with the record d. A node without a record starts with Durable{Armed: true}.
@@ -176,6 +189,7 @@ type turn struct {
 func (m *Machine) Step(f Facts) Plan {
 	t := &turn{Machine: m, f: f, d: f.Settings.DeadTime}
 	t.hear()
+	t.endParting()
 	t.judge()
 	t.followReferences()
 	t.followEpoch()

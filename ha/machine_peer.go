@@ -13,7 +13,23 @@ func (t *turn) hear() {
 		t.peer.wake = h.WokeAt
 		t.note("late", Warning, "failover", "This node was asleep for "+h.Late.Round(time.Millisecond).String()+"; the other node's time-out starts again.")
 	}
+	t.heedHeartsGap()
 	t.noteLinks()
+}
+
+// heedHeartsGap takes the gap that a restarted heart leaves for a sleep, if it is as long as one: to the other node it is the same, and whether the
+// whole machine slept in it nobody here knows.
+func (t *turn) heedHeartsGap() {
+	since, confirmed := t.f.Heart.Since, t.peer.confirmed
+	if !t.f.Heart.Running || since <= t.peer.heart {
+		return
+	}
+	restarted := t.peer.heart != 0
+	t.peer.heart = since
+	if restarted && confirmed != 0 && since.Sub(confirmed) >= t.d/2 && since > t.peer.wake {
+		t.peer.wake = since
+		t.note("late", Warning, "failover", "This node's heart was away for "+since.Sub(confirmed).Round(time.Millisecond).String()+"; the other node's time-out starts again.")
+	}
 }
 
 // noteLinks says once when a link becomes quiet or is heard again.

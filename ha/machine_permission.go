@@ -121,6 +121,9 @@ func (t *turn) permitted() bool {
 
 // answer deals with the peer's requests for an outdated copy: this side's volume answers, and the answer stands in our beats as long as
 // the request is heard. A node that serves refuses.
+//
+// The volume stores Outdated only for an asker that hears this node: its answer would be of no use to a deaf one, which revokes itself, and then
+// the copy that could serve would have given itself up for nothing.
 func (t *turn) answer(r Request) (wish *Request, answer *Answer) {
 	a := Answer{Number: r.Number, Boot: t.beat.Boot, Kind: r.Kind, Volume: r.Volume, Generation: r.Generation, Session: r.Session, Epoch: t.durable.Epoch}
 	for _, v := range t.f.Volumes {
@@ -136,9 +139,21 @@ func (t *turn) answer(r Request) (wish *Request, answer *Answer) {
 			a.Result, a.Reason = AnsweredRefused, Reason(t.role)
 			return nil, &a
 		}
+		if !t.askerHears(r) {
+			return nil, nil
+		}
 		return &r, nil
 	}
 	return nil, nil // no such volume here: the engine stores the vow before it says so
+}
+
+// askerHears says whether the peer has confirmed a beat that was sent after its request was heard first.
+func (t *turn) askerHears(r Request) bool {
+	m := t.memory(r.Volume)
+	if now := (asked{r.Number, t.beat.Boot}); m.asked != now {
+		m.asked, m.askedAt = now, t.f.Now
+	}
+	return t.f.Other.Confirmed > m.askedAt
 }
 
 // aheadOf says whether a peer that does not serve asks for a copy to be outdated that the comparison calls the newer one.

@@ -101,7 +101,7 @@ func (t *turn) say() {
 		s.Mode, s.DeadTime = e.Mode, e.DeadTime
 	}
 	s.Revision, s.Digest, s.Version = e.Revision, e.Digest, e.Version
-	if t.release != nil && !t.serves() {
+	if t.saysRelease() {
 		s.Release = copied(t.release)
 	}
 	s.HandedBack = copied(t.back)

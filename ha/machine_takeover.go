@@ -17,7 +17,7 @@ func (t *turn) promote(why, permit Reason, force bool) {
 	t.durable.Epoch = t.own
 	t.durable.Serving, t.durable.ServingBoot = true, t.f.Boot
 	t.durable.Released, t.durable.ReleasedTo, t.durable.Blocked = Epoch{}, 0, ""
-	t.release, t.back, t.ask, t.inSync = nil, nil, nil, 0
+	t.release, t.passing, t.back, t.ask, t.inSync = nil, false, nil, nil, 0
 	t.releaseSeen, t.neitherSince, t.outdating, t.settledWake = 0, 0, false, t.peer.wake
 	t.entitled, t.yielding, t.addressesOff = permit != "", false, false
 	t.durable.Vouched = permit == ReasonForced && t.f.NoVolumes
@@ -183,8 +183,10 @@ func (t *turn) demoting() {
 func (t *turn) demoted() {
 	t.durable.Serving = false
 	if t.hand.release {
-		t.durable.Released, t.durable.ReleasedTo = t.own, t.hand.request
-		t.release = &Release{Epoch: t.own, Request: t.hand.request, NoLone: t.hand.noLone}
+		t.release, t.passing = &Release{Epoch: t.own, Request: t.hand.request, NoLone: t.hand.noLone}, t.hand.passing
+		if !t.passing {
+			t.durable.Released, t.durable.ReleasedTo = t.own, t.hand.request
+		}
 	}
 	if t.hand.back {
 		e := t.own
@@ -199,7 +201,7 @@ func (t *turn) demoted() {
 func (t *turn) inFailed() {
 	t.why(ReasonStopFailed)
 	if t.f.Now >= t.stopAt {
-		t.revokeThen(ReasonStopFailed, hand{}, Slave)
+		t.revokeThen(ReasonStopFailed, t.hand, Slave) // what was to be said at the end still is
 	}
 }
 

@@ -29,8 +29,33 @@ func (t *turn) unsure() bool {
 		return false
 	}
 	t.seclude()
-	t.revoke(ReasonIsolated)
+	t.revokeThen(ReasonIsolated, t.parting(), Slave)
 	return true
+}
+
+// parting is what a node that is cut off says when it has taken the role off: "released, no lone acknowledgement", if that is true. A node that hears
+// nothing may still be heard: then the other one need not wait for the end of its beats, and its licence lasts for that long only. The word is
+// not stored and stands only while the peer can take these beats for fresh: this node is entitled to nothing before it hears the peer again.
+func (t *turn) parting() hand {
+	for _, v := range t.f.Volumes {
+		if v.Permission != "" || v.Loner || v.NeverHadPeer || t.memory(v.Name).permit != "" {
+			return hand{}
+		}
+	}
+	return hand{release: true, noLone: true, passing: true}
+}
+
+// endParting takes the word back: not said after D, because no beat of ours is fresh then; forgotten after a second D, in which a peer that acted on
+// it is heard to serve.
+func (t *turn) endParting() {
+	if t.passing && t.since(t.f.Other.FreshAt) >= 2*t.d {
+		t.release, t.passing = nil, false
+	}
+}
+
+// saysRelease says whether the beats carry the release.
+func (t *turn) saysRelease() bool {
+	return t.release != nil && !t.serves() && !(t.passing && t.since(t.f.Other.FreshAt) >= t.d)
 }
 
 // asksFirst says whether a restarted engine has had no time yet to hear its reference points. Only where there are no data: with a volume a

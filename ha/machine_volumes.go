@@ -19,6 +19,7 @@ func (t *turn) said(name string) *VolumeSaying {
 func (t *turn) followVolumes() {
 	for _, v := range t.f.Volumes {
 		m := t.memory(v.Name)
+		t.followPromise(m, t.said(v.Name))
 		together := v.Connected && t.peer.verdict == PeerAlive
 		if together || v.Session != m.session {
 			m.permit, m.request, m.answer = "", nil, nil
@@ -63,7 +64,7 @@ func (t *turn) endLicence(v VolumeFact, m *volumeMemory) {
 		m.endLicence = ReasonSplitBrain
 	case h.Late >= t.d && h.WokeAt > m.sureAt:
 		m.endLicence = ReasonLicenceLate
-	case t.promiseOver(v.Name):
+	case t.promiseOver(m):
 		m.endLicence = ReasonLicencePromise
 	default:
 		return
@@ -95,15 +96,22 @@ func peerStored(permit Reason) bool {
 	return false
 }
 
-// promiseOver says whether the peer may have begun to acknowledge alone: its promise, less 5 %, counted from when we sent the
-// newest beat that it echoed, has run out.
-func (t *turn) promiseOver(volume string) bool {
-	s := t.said(volume)
-	if s == nil || t.f.Other.EchoedSent == 0 {
-		return false
+// followPromise keeps until when the peer acknowledges nothing alone. Each beat binds it from the moment it was sent, which lies after we sent the
+// newest beat that it echoes: counted from there, less 5 % for the clocks, no beat promises too much, and so the furthest counts. A peer
+// that no longer hears us says less with each beat, because it counts down: that takes nothing back. Only "for 0 ms" does: it was permitted.
+func (t *turn) followPromise(m *volumeMemory, s *VolumeSaying) {
+	sent := t.f.Other.EchoedSent
+	switch {
+	case s == nil || sent == 0:
+	case s.Promise == 0:
+		m.promised = sent
+	default:
+		m.promised = max(m.promised, sent.Add(s.Promise/20*19))
 	}
-	return t.since(t.f.Other.EchoedSent) >= s.Promise/20*19
 }
+
+// promiseOver says whether the peer may have begun to acknowledge alone. It is remembered here: a heart that was restarted knows of no beat.
+func (t *turn) promiseOver(m *volumeMemory) bool { return m.promised != 0 && t.f.Now >= m.promised }
 
 // dataBlocker says why this side of a volume may not be promoted by the ordinary rules; empty = it may.
 func (t *turn) dataBlocker(v VolumeFact) Reason {

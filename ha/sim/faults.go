@@ -27,8 +27,9 @@ func (w *World) Fault() {
 		say("cut %s:%s", id, cable)
 		w.Cut(id + ":" + cable)
 	case k < 6:
-		say("cut %s>%s", id, cable)
-		w.Cut(id + ">" + cable)
+		what := []string{id + ">" + cable, id + "<all"}[w.Rand.IntN(2)]
+		say("cut %s", what)
+		w.Cut(what)
 	case k < 8:
 		say("cut %s:all", id)
 		w.Cut(id + ":all")
@@ -143,6 +144,7 @@ func RunSeed(o Options) *World {
 		}
 	}
 	w.mend()
+	w.Options.FailMount = 0
 	w.Run(10 * time.Second)
 	w.restartLeavers()
 	w.Nodes[0].Start()
@@ -152,7 +154,7 @@ func RunSeed(o Options) *World {
 	if split && !w.excused {
 		w.problem("split-brain without a total partition")
 	}
-	for range 40 {
+	for range 160 { // the pause after failed promotions is at most five minutes
 		if w.Settled() == "" || split {
 			break
 		}

@@ -135,7 +135,8 @@ func (w *World) bothWays(cable string) bool {
 	return w.open(w.Nodes[0], cable) && w.open(w.Nodes[1], cable)
 }
 
-// Cut breaks something: a cable by its name, "a:lan" one node's plug, "a:all", "all" with the reference point; "a>lan" only what a sends.
+// Cut breaks something: a cable by its name, "a:lan" one node's plug, "a:all", "all" with the reference point; "a>lan" only what a sends,
+// "a<all" all that a would hear, the reference point's answers too.
 func (w *World) Cut(what string) { w.set(what, false) }
 
 // Join mends it.
@@ -144,6 +145,14 @@ func (w *World) Join(what string) { w.set(what, true) }
 func (w *World) set(what string, on bool) {
 	if id, cable, ok := strings.Cut(what, ">"); ok {
 		w.Node(id).out[cable] = on
+		return
+	}
+	if id, _, ok := strings.Cut(what, "<"); ok {
+		n := w.Node(id)
+		n.unplugged = !on
+		for _, c := range Cables {
+			n.other().out[c] = on
+		}
 		return
 	}
 	id, cable, one := strings.Cut(what, ":")
