@@ -13,9 +13,9 @@ import "strings"
 //	unknown             a side's metadata cannot be read                               full by checksum, or blocked
 //	went_back           a side presents a lower mark than it confirmed                 full by checksum, or blocked
 //	size                the sizes do not fit                                           refuse
-//	equal          [40] same generation, nothing set, nobody crashed                   none
+//	equal          [40] same generation, nothing set                                   none
 //	missed_end  [34-37] same generation, one side did not see the end of a resync      bitmap by checksum
-//	equal_bits     [41] same generation, bits set or a primary crashed                 bitmap by checksum
+//	equal_bits     [41] same generation, bits set                                      bitmap by checksum
 //	resume      [50,70] one's bitmap counts from the other's data set                  bitmap
 //	missed_start[51,71] one's bitmap counts from the half-way set of the other         bitmap
 //	target_began        one already bears the half-way name that the other did not store bitmap if it counts from there, else full by checksum
@@ -218,12 +218,12 @@ func guard(x, y Snapshot) (Verdict, bool) {
 	return Verdict{}, false
 }
 
-// equal is the part of the table for one and the same generation. Bits that are set are compared, never cleared.
+// equal is the part of the table for one and the same generation. Bits that are set are compared, never cleared. A primary that crashed has made
+// bits of its hot extents; where there is none, nothing was under way.
 func equal(x, y Snapshot) Verdict {
-	crashed := func(s Snapshot) bool { return s.Flags.Has(CrashedPrimary) }
 	missedEnd := x.BitmapOf.ID.IsZero() != y.BitmapOf.ID.IsZero()
 	switch {
-	case !missedEnd && x.DirtyBytes+y.DirtyBytes == 0 && !crashed(x) && !crashed(y):
+	case !missedEnd && x.DirtyBytes+y.DirtyBytes == 0:
 		return Verdict{Rule: "equal", Direction: None}
 	case forcedBack(x, y) || forcedBack(y, x):
 		return diverged(x, y, true)

@@ -177,10 +177,18 @@ func (l *loop) permit(p control.Permit) error {
 		return err
 	}
 	l.log.Warn("permitted to go on alone", "reason", p.Reason, "epoch", p.Epoch.Counter)
+	if l.wasWritten() && !l.rotateIfNeeded() {
+		return errIO
+	}
 	l.release()
 	l.changed()
 	return nil
 }
+
+// wasWritten says whether the copies may differ already, or would after a crash, by what was under way: then the permission begins the new
+// generation at once. The save has made all that was acknowledged stable here, so this copy has everything; without a name for that, a crash
+// of this node would leave two copies of one generation, of which the survivor's blocks stay, beside another volume of which this node's do.
+func (l *loop) wasWritten() bool { return l.bits.Count() > 0 || len(l.hot.Hot()) > 0 }
 
 func (l *loop) withdraw() error {
 	if l.area == nil {
