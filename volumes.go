@@ -164,7 +164,7 @@ func volumeState(s control.Status) engine.VolumeState {
 	}
 	f.AnsweredNow = f.AnsweredNow[max(0, len(f.AnsweredNow)-4):]
 	state := engine.VolumeState{Fact: f, PID: s.PID, Size: s.Size, Problem: s.Problem, ProblemCode: s.ProblemCode, Verdict: s.Verdict,
-		Lost: ms(s.LostMS), HeldFor: ms(s.HoldingMS), LastAck: ms(s.LastAckMS)}
+		Stuck: s.ProblemCode == control.Stuck, Lost: ms(s.LostMS), HeldFor: ms(s.HoldingMS), LastAck: ms(s.LastAckMS)}
 	if r := s.Resync; r != nil {
 		state.Resync = &hacontrol.Resync{Percent: r.Percent, RateBytes: r.RateBytes, SecondsLeft: r.SecondsLeft, Paused: r.Paused}
 	}
@@ -271,6 +271,8 @@ func (h *volumeHandle) OpenDevice(ctx context.Context, mount bool) (string, erro
 func (h *volumeHandle) CloseDevice(ctx context.Context, lazy bool) error {
 	return h.client.CloseDevice(ctx, control.DeviceClose{Lazy: lazy})
 }
+
+func (h *volumeHandle) Kill(ctx context.Context, pid int) error { return h.client.Kill(ctx, pid) }
 
 func (h *volumeHandle) Alive(ctx context.Context) error { return h.client.Alive(ctx) }
 

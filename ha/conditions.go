@@ -251,6 +251,10 @@ func (t *turn) volumeConditions(v VolumeFact, add func(Condition)) {
 	}
 	switch {
 	case !v.Running:
+		if v.BlockedReason != "" {
+			put("volume.detached", Critical, "does not answer: "+v.BlockedReason+".", "Look at its backing disk and at the kernel's log; it goes on by itself when the disk answers.")
+			return
+		}
 		put("volume.detached", Critical, "does not answer: its process is away.", "It is restarted by itself; look at its log if it stays away.")
 		return
 	case v.Disk == Diskless || v.Disk == DiskFailed:

@@ -181,7 +181,7 @@ func thawCommand() *cobra.Command {
 
 func diskCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "disk NODE ok|error|slow|full", Short: "Make a node's backing disks misbehave", Args: arguments(2, 2), RunE: send("disk", readMode),
+		Use: "disk NODE ok|error|slow|full|hang", Short: "Make a node's backing disks misbehave", Args: arguments(2, 2), RunE: send("disk", readMode),
 	}
 }
 

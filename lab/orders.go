@@ -151,12 +151,12 @@ func (d *daemon) freezeOrder(o Order) (string, error) {
 }
 
 // diskModes are what a backing disk can be made to do.
-var diskModes = []string{"ok", "error", "slow", "full"}
+var diskModes = []string{"ok", "error", "slow", "full", "hang"}
 
 // diskOrder makes a node's backing disks misbehave.
 func (d *daemon) diskOrder(o Order) (string, error) {
 	if !slices.Contains(diskModes, o.Mode) {
-		return "", usage("%q is nothing that a disk does: use ok, error, slow or full", o.Mode)
+		return "", usage("%q is nothing that a disk does: use ok, error, slow, full or hang", o.Mode)
 	}
 	return d.node("has a disk that is "+o.Mode, func(n string) error { return d.setDisk(n, o.Mode) })(o)
 }

@@ -31,6 +31,7 @@ func (e *engine) carry(f ha.Facts, p ha.Plan) {
 	e.exchangeByBeat(f, &say)
 	e.sendHeart(f, say)
 	e.sayAlive(f.Now)
+	e.endHanging(f.Now)
 	e.setGate(f, p)
 	if p.Procedure != nil && (e.run == nil || e.run.procedure.ID != p.Procedure.ID) {
 		e.begin(*p.Procedure, false)

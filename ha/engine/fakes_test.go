@@ -351,7 +351,7 @@ func (v *fakeVolume) Follow(ctx context.Context, each func(VolumeState)) {
 func (v *fakeVolume) state() VolumeState {
 	fact := v.fact
 	fact.AnsweredNow = slices.Clone(fact.AnsweredNow)
-	return VolumeState{Fact: fact, PID: v.pid, Size: 1 << 20, Lost: -1, LastAck: -1, Problem: v.problem, ProblemCode: v.code}
+	return VolumeState{Fact: fact, PID: v.pid, Size: 1 << 20, Lost: -1, LastAck: -1, Problem: v.problem, ProblemCode: v.code, Stuck: v.code == "stuck"}
 }
 
 // do is one call: refused if the test says so.
@@ -409,6 +409,7 @@ func (v *fakeVolume) Disconnect(context.Context) error    { return v.do("disconn
 func (v *fakeVolume) Resolve(context.Context, bool) error { return v.do("resolve", func() {}) }
 func (v *fakeVolume) Pause(context.Context) error         { return v.do("pause", func() {}) }
 func (v *fakeVolume) Resume(context.Context) error        { return v.do("resume", func() {}) }
+func (v *fakeVolume) Kill(context.Context, int) error     { return v.do("kill", func() {}) }
 func (v *fakeVolume) Detach(context.Context, bool) error  { return v.do("detach", func() {}) }
 func (v *fakeVolume) OpenDevice(context.Context, bool) (string, error) {
 	err := v.do("device", func() { v.fact.Device = "/dev/loop-" + v.fact.Name })

@@ -74,6 +74,8 @@ type VolumeState struct {
 	Problem string // one sentence; empty = none
 	// ProblemCode names the problem; Verdict is the newest handshake's rule and reason, "rule: sentence".
 	ProblemCode, Verdict string
+	// Stuck: its disk, or its own loop, has not answered for two seconds; the rest of the state may be as old.
+	Stuck bool
 	// Lost, HeldFor and LastAck are ages; negative = never, or not now.
 	Lost, HeldFor, LastAck time.Duration
 }
@@ -116,4 +118,6 @@ type Volume interface {
 	OpenDevice(ctx context.Context, mount bool) (string, error)
 	CloseDevice(ctx context.Context, lazy bool) error
 	Alive(ctx context.Context) error
+	// Kill ends the process pid for good, if it still serves the volume.
+	Kill(ctx context.Context, pid int) error
 }

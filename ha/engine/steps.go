@@ -20,6 +20,7 @@ const (
 	limitServices  = time.Minute
 	limitVerify    = 2 * time.Second
 	limitKill      = 5 * time.Second
+	revokeLimit    = time.Second // of a volume's own revoke; then its process is ended
 	politeUnmount  = 3 * time.Second // then its holders are killed
 )
 
@@ -314,17 +315,29 @@ func (j *job) revoke(ctx context.Context) error {
 	var group sync.WaitGroup
 	group.Go(func() { off = j.e.takeOff() })
 	err := j.each(func(v *volume) error {
-		if !v.fact().Running || v.fact().Role != ha.Primary {
-			return nil // a process that is away serves nothing, and starts as Secondary
+		s := v.fact()
+		switch {
+		case s.Role != ha.Primary:
+			return nil
+		case !s.Running: // one that is away serves nothing and starts as Secondary; one that hangs must not come back to itself
+			return v.handle.Kill(ctx, v.last().PID)
 		}
-		if err := v.handle.Revoke(ctx, j.procedure.Epoch, j.procedure.Reason); err != nil {
-			return err
-		}
-		v.awaitRole(ctx, ha.Secondary)
-		return nil
+		return j.revokeOrKill(ctx, v)
 	})
 	group.Wait()
 	return errors.Join(err, off)
+}
+
+// revokeOrKill: a volume whose disk hangs cannot store that it is Secondary. Then its process ends: that completes nothing any more either.
+func (j *job) revokeOrKill(ctx context.Context, v *volume) error {
+	limited, cancel := context.WithTimeout(ctx, revokeLimit)
+	defer cancel()
+	if err := v.handle.Revoke(limited, j.procedure.Epoch, j.procedure.Reason); err != nil {
+		j.e.log.Warn("volume not revoked, its process is ended", "volume", v.setting.Name, "error", err)
+		return v.handle.Kill(ctx, v.last().PID)
+	}
+	v.awaitRole(ctx, ha.Secondary)
+	return nil
 }
 
 // kill ends the services of the master and whoever still holds a mount.

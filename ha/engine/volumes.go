@@ -27,8 +27,9 @@ type volume struct {
 	handle  Volume
 	cancel  context.CancelFunc
 
-	mu    sync.Mutex
-	state VolumeState // newest; Fact carries instants of this machine
+	mu        sync.Mutex
+	state     VolumeState // newest; Fact carries instants of this machine
+	deafSince ha.Instant  // since when the process is away or stuck; zero = it answers
 
 	// The loop's:
 	busy      bool
@@ -37,6 +38,7 @@ type volume struct {
 	aliveAt   ha.Instant
 	lastError string
 	pid       int
+	killAt    ha.Instant  // no further KILL of a process that hangs before this
 	noted     VolumeState // as the log knows it
 	told      toldAnswer  // the peer's answer that the volume was told last
 }
@@ -48,7 +50,14 @@ func (v *volume) last() VolumeState {
 	return v.state
 }
 
-func (v *volume) fact() ha.VolumeFact { return v.last().Fact }
+// fact is the newest state for a decision: a volume that hangs is as good as away.
+func (v *volume) fact() ha.VolumeFact {
+	s := v.last()
+	if v.hangs(now()) {
+		s.Fact.Running, s.Fact.BlockedReason = false, s.Problem
+	}
+	return s.Fact
+}
 
 // awaitRole waits until the volume's own status shows a role that it was given, so that no later look sees the old one; half a second is
 // ten times what that takes.
@@ -65,6 +74,12 @@ func (v *volume) take(s VolumeState, at ha.Instant) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	old := v.state.Fact
+	switch {
+	case s.Fact.Running && !s.Stuck:
+		v.deafSince = 0
+	case v.deafSince == 0:
+		v.deafSince = at
+	}
 	if !s.Fact.Running { // all else is the last known
 		v.state.Fact.Running = false
 		return

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"os"
 	"os/exec"
 	"strings"
@@ -153,6 +154,72 @@ func holdFile(t *testing.T, path string) {
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestHangingDisk lets first the slave's, then the master's disk hang without an error. The master goes on alone; the role moves; nothing acknowledged
+// is lost, and with the disk back both are in sync again by themselves. So it is with a volume's process that is stopped.
+func TestHangingDisk(t *testing.T) {
+	l := upLab(t)
+	l.calm(t, "a")
+	w := l.startWriter(t, "client", guestbook)
+	l.await(t, 20*time.Second, "entries are acknowledged", growing(t, w))
+	t.Run("slave", func(t *testing.T) {
+		l.do(t, "disk", "b", "hang")
+		l.is(t, 40*time.Second, "a", "goes on alone", func(s control.Status) bool { return isMaster(s) && s.Volumes[0].Permission != nil })
+		l.await(t, 20*time.Second, "entries are acknowledged", growing(t, w))
+		l.is(t, 20*time.Second, "b", "names the disk", func(s control.Status) bool { return anyText(s, "volume.detached", "hangs") && !s.Takeover.Possible })
+		l.do(t, "disk", "b", "ok")
+		l.settle(t, "a")
+	})
+	t.Run("master", func(t *testing.T) {
+		l.do(t, "disk", "a", "hang")
+		l.is(t, 40*time.Second, "b", "serves", serving)
+		l.await(t, 20*time.Second, "entries are acknowledged", growing(t, w))
+		l.is(t, 20*time.Second, "a", "holds nothing and names the disk", func(s control.Status) bool {
+			return s.State != "master" && !anyHeld(s) && anyText(s, "volume.detached", "hangs")
+		})
+		l.do(t, "disk", "a", "ok")
+		l.settle(t, "b")
+	})
+	t.Run("stopped process of the master", func(t *testing.T) {
+		pid := l.hostPID(t, "b", "volume/data")
+		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		defer syscall.Kill(pid, syscall.SIGCONT)
+		l.is(t, 40*time.Second, "a", "serves", serving)
+		l.settle(t, "a")
+	})
+	l.await(t, 20*time.Second, "entries are acknowledged", growing(t, w))
+	acked := w.stop(t)
+	mustHold(t, l.entries(t), acked)
+	l.checkData(t, "a")
+}
+
+// hostPID is the pid, outside, of a process of a node.
+func (l *lab) hostPID(t *testing.T, node, process string) int {
+	t.Helper()
+	var status struct {
+		Nodes []struct {
+			Node      string
+			Processes []struct {
+				Name string
+				PID  int `json:"host_pid"`
+			}
+		}
+	}
+	if err := json.Unmarshal([]byte(l.do(t, "status", "--json")), &status); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range status.Nodes {
+		for _, p := range n.Processes {
+			if n.Node == node && p.Name == process && p.PID > 0 {
+				return p.PID
+			}
+		}
+	}
+	t.Fatalf("node %s has no process %s", node, process)
+	return 0
 }
 
 // TestDiskFaults lets the master's backing disk error and fill up under load: the pair hands over or goes on through the peer, and loses nothing.

@@ -17,6 +17,7 @@ func TestIsolation(t *testing.T) {
 	l.await(t, 20*time.Second, "the client inside a writes", growing(t, inside))
 	t.Run("b:all", func(t *testing.T) { l.testSlaveAlone(t, w) })
 	t.Run("a:all", func(t *testing.T) { l.testMasterAlone(t, w) })
+	t.Run("all --to a", func(t *testing.T) { l.testDeafMaster(t, w) })
 	t.Run("all", func(t *testing.T) { l.testAllAlone(t) })
 	l.await(t, 20*time.Second, "entries are acknowledged", growing(t, w))
 	acked := append(w.stop(t), inside.stop(t)...)
@@ -103,4 +104,21 @@ func anyHeld(s control.Status) bool {
 		}
 	}
 	return false
+}
+
+// testDeafMaster: the master hears nothing and is heard. It asks in vain for the slave's Outdated, takes itself off and says so; the slave, whose copy
+// was not given up, serves, and nothing acknowledged is lost. The old master stands by when it hears again.
+func (l *lab) testDeafMaster(t *testing.T, w *writer) {
+	master := "a"
+	if s, _ := l.status("b"); isMaster(s) {
+		master = "b"
+	}
+	cut := time.Now()
+	l.do(t, "cut", "all", "--to", master)
+	l.is(t, 20*time.Second, other(master), "serves", serving)
+	t.Logf("%s serves %.2f s after %s became deaf", other(master), time.Since(cut).Seconds(), master)
+	l.is(t, 5*time.Second, master, "holds nothing", func(s control.Status) bool { return s.State != "master" && !anyHeld(s) && s.Volumes[0].Mount == nil })
+	l.do(t, "join", "all")
+	l.calm(t, other(master))
+	l.await(t, 20*time.Second, "entries are acknowledged", growing(t, w))
 }

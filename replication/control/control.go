@@ -93,6 +93,9 @@ type Status struct {
 	Written, Read, Sent, Received, ResyncSent uint64
 }
 
+// Stuck is the ProblemCode of a volume whose disk, or whose loop, has not answered for two seconds.
+const Stuck = "stuck"
+
 // Epoch is the promotion counter.
 type Epoch struct {
 	Counter uint64 `json:"counter"`

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -99,6 +100,7 @@ type doomed struct {
 	dir  string
 	cmd  *exec.Cmd
 	acks chan map[uint64]uint64 // by block: what the process said before it was killed
+	said chan struct{}          // closed at its first acknowledged flush
 	// flushed instead of written acknowledgements are kept
 	flushed bool
 }
@@ -111,9 +113,10 @@ func (d *doomed) spawn() {
 	out, err := d.cmd.StdoutPipe()
 	must(d.t, err)
 	must(d.t, d.cmd.Start())
-	d.acks = make(chan map[uint64]uint64, 1)
+	d.acks, d.said = make(chan map[uint64]uint64, 1), make(chan struct{})
+	said := d.said
 	go func() { // ends with the process's output
-		d.acks <- readStamps(bufio.NewScanner(out), d.flushed)
+		d.acks <- readStamps(bufio.NewScanner(out), d.flushed, said)
 	}()
 	d.t.Cleanup(func() { d.cmd.Process.Kill() })
 	d.client = control.NewClient(filepath.Join(d.config.RunDir, control.SocketName("data")))
@@ -128,8 +131,9 @@ func (d *doomed) spawn() {
 	}
 }
 
-// readStamps keeps, by block, the newest stamp that was acknowledged, or covered by an acknowledged flush.
-func readStamps(lines *bufio.Scanner, onlyFlushed bool) map[uint64]uint64 {
+// readStamps keeps, by block, the newest stamp that was acknowledged, or covered by an acknowledged flush; said is closed at the first flush.
+func readStamps(lines *bufio.Scanner, onlyFlushed bool, said chan struct{}) map[uint64]uint64 {
+	var once sync.Once
 	written, flushed := map[uint64]uint64{}, map[uint64]uint64{}
 	for lines.Scan() {
 		var kind string
@@ -144,11 +148,23 @@ func readStamps(lines *bufio.Scanner, onlyFlushed bool) map[uint64]uint64 {
 		for block, stamp := range written {
 			flushed[block] = stamp
 		}
+		once.Do(func() { close(said) })
 	}
 	if onlyFlushed {
 		return flushed
 	}
 	return written
+}
+
+// writes waits until something was acknowledged, and then for the instant of the cut, which nobody awaits.
+func (d *doomed) writes(until time.Duration) {
+	d.t.Helper()
+	select {
+	case <-d.said:
+	case <-time.After(10 * time.Second):
+		d.t.Fatal("nothing is acknowledged")
+	}
+	time.Sleep(until)
 }
 
 // kill is the power cut: SIGKILL, and the fault layer's unflushed writes are gone.
@@ -197,7 +213,7 @@ func TestPowerCutAloneKeepsWhatWasFlushed(t *testing.T) {
 	for round := range 4 {
 		d.spawn()
 		d.promote(uint64(round + 1))
-		time.Sleep(time.Duration(60+40*round) * time.Millisecond) // the instant of the cut; nothing is awaited
+		d.writes(time.Duration(40*round) * time.Millisecond)
 		acks := d.kill()
 		d.spawn()
 		st := d.status()
@@ -218,7 +234,7 @@ func TestPowerCutOfThePrimaryLosesNothing(t *testing.T) {
 	for round := range 4 {
 		epoch := uint64(2*round + 1)
 		d.promote(epoch)
-		time.Sleep(time.Duration(50+50*round) * time.Millisecond) // the instant of the cut; nothing is awaited
+		d.writes(time.Duration(50*round) * time.Millisecond)
 		acks := d.kill()
 		p.b.until("licence", func(s control.Status) bool { return s.Licence && disconnected(s) })
 		_, err := p.b.client.Promote(context.Background(), control.Promote{Epoch: control.Epoch{Counter: epoch + 1, Node: "b"}, Permission: "dead"})
@@ -245,7 +261,7 @@ func TestPowerCutOfBothLosesNothing(t *testing.T) {
 	p.b.start()
 	p.b.until("in sync", inSync)
 	d.promote(1)
-	time.Sleep(150 * time.Millisecond) // the instant of the cut; nothing is awaited
+	d.writes(150 * time.Millisecond)
 	acks := d.kill()
 	p.b.end()
 	d.spawn()

@@ -44,7 +44,8 @@ type loop struct {
 	log    *slog.Logger
 	box    *mailbox
 	jobs   chan func()
-	tasks  sync.WaitGroup // goroutines that run beside the loop
+	since  [workers]atomic.Int64 // Unix ns at which each worker began its job; 0 = it has none
+	tasks  sync.WaitGroup        // goroutines that run beside the loop
 
 	inFlight, readFlight *budget
 
@@ -92,6 +93,7 @@ type loop struct {
 	linkEnded     bool
 	nextLink      *link
 	incomingCount int
+	seeking       bool // the disk is being opened, beside the loop
 	paused        bool
 	revoked       string             // why the role was taken away while connected; the licence ends with the connection
 	discardPeer   bool               // a person's word: the peer's history goes
@@ -205,6 +207,25 @@ func (l *loop) oldestRemote() time.Duration {
 	if s := l.session; s != nil && s.resync != nil {
 		for _, p := range s.resync.flying {
 			oldest = max(oldest, l.now.Sub(p.sent))
+		}
+	}
+	return oldest
+}
+
+// work does the jobs of the disk until there are no more; slot tells since when the present one has been under way.
+func (l *loop) work(slot *atomic.Int64) {
+	for job := range l.jobs {
+		slot.Store(time.Now().UnixNano())
+		job()
+		slot.Store(0)
+	}
+}
+
+// oldestJob is how long the own disk has owed an answer.
+func (l *loop) oldestJob() (oldest time.Duration) {
+	for i := range l.since {
+		if at := l.since[i].Load(); at != 0 {
+			oldest = max(oldest, l.now.Sub(time.Unix(0, at)))
 		}
 	}
 	return oldest

@@ -204,8 +204,8 @@ func (a *api) compare(w http.ResponseWriter, r *http.Request) {
 func (a *api) status() control.Status {
 	l := a.loop
 	s := *l.status.Load()
-	if quiet := time.Since(time.Unix(0, l.turned.Load())); quiet > stuckAfter && s.ProblemCode == "" {
-		s.ProblemCode, s.Problem = "stuck", fmt.Sprintf("volume %s has not answered its own loop for %v: its disk hangs", s.Name, quiet.Round(time.Second))
+	if time.Since(time.Unix(0, l.turned.Load())) > stuckAfter {
+		stick(&s)
 	}
 	return s
 }

@@ -1,6 +1,7 @@
 package volume
 
 import (
+	"fmt"
 	"os"
 	"sync"
 	"time"
@@ -64,6 +65,9 @@ func (l *loop) makeStatus() control.Status {
 	if l.bits != nil {
 		s.OutOfSyncBytes = l.bits.Bytes()
 	}
+	if l.oldestJob() > stuckAfter {
+		stick(&s)
+	}
 	if s.Holding {
 		s.HoldingMS = l.now.Sub(l.holding).Milliseconds()
 	}
@@ -76,6 +80,14 @@ func (l *loop) makeStatus() control.Status {
 		s.Answered = []control.OutdateAnswer{answerOf(st.Answer)}
 	}
 	return s
+}
+
+// stick says that the disk hangs, unless something else is wrong already.
+func stick(s *control.Status) {
+	if s.ProblemCode == "" {
+		s.ProblemCode = control.Stuck
+		s.Problem = fmt.Sprintf("volume %s: its disk has not answered for more than %v: it hangs", s.Name, stuckAfter)
+	}
 }
 
 // newestSession is the session that is live or was lost last. One that is about to be live does not count: the engine would take its number for

@@ -23,7 +23,6 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -35,10 +34,7 @@ import (
 	"evenkeel/replication/activity"
 	"evenkeel/replication/control"
 	"evenkeel/replication/dirty"
-	"evenkeel/replication/disk"
-	"evenkeel/replication/disk/faulty"
 	"evenkeel/replication/export"
-	"evenkeel/replication/meta"
 )
 
 // Options of Run.
@@ -67,15 +63,9 @@ func runWith(ctx context.Context, o Options, ready chan<- *loop) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	l.meetCtx = ctx
-	if l.attach(o.Config); l.area == nil {
-		l.log.Error("no disk", "why", l.problemText)
-	}
-	for range workers {
-		go func() { // ends when jobs is closed
-			for job := range l.jobs {
-				job()
-			}
-		}()
+	l.firstDisk()
+	for i := range l.since {
+		go l.work(&l.since[i]) // ends when jobs is closed
 	}
 	l.meet()
 	ended := make(chan struct{})
@@ -120,112 +110,6 @@ func missing(c control.Config) string {
 		return "node"
 	}
 	return "backing"
-}
-
-// attach opens the backing disk; what is wrong with it becomes the volume's problem, in one sentence.
-func (l *loop) attach(c control.Config) {
-	l.soughtAt = l.now
-	err := l.open(c)
-	if err == nil {
-		l.log.Info("attached", "disk", c.Backing, "state", l.state.Disk, "generation", l.state.Current.ID, "bytes", l.bits.Bytes())
-	} else if l.area == nil {
-		l.problem("no_disk", fmt.Sprintf("volume %s has no disk: %s: %v", c.Name, c.Backing, err))
-	}
-	l.changed()
-}
-
-// seekDisk looks from time to time whether a disk that could not be used is there now: put back in its place, or created anew.
-func (l *loop) seekDisk() {
-	if l.problemCode != "no_disk" || l.now.Sub(l.soughtAt) < seekEvery {
-		return
-	}
-	before := l.problemText
-	l.problemCode, l.problemText = "", ""
-	l.attach(l.config)
-	switch {
-	case l.area != nil:
-		l.keepSaidFailed()
-		l.nudge()
-	case l.problemText != before:
-		l.log.Error("no disk", "why", l.problemText)
-	}
-}
-
-// keepSaidFailed lets a disk that came back stand by what the peer was told without it: the peer may have gone on alone on that word.
-func (l *loop) keepSaidFailed() {
-	if l.saidFailed == nil {
-		return
-	}
-	if next, err := l.state.Outdate(*l.saidFailed); err != nil {
-		l.log.Info("the disk is not Outdated, as the peer was told", "why", err)
-	} else if err := l.save(next); err != nil {
-		l.diskFailed(err)
-		return
-	}
-	l.saidFailed = nil
-}
-
-func (l *loop) open(c control.Config) error {
-	f, err := disk.Open(c.Backing, disk.Options{})
-	if err != nil {
-		return err
-	}
-	d := disk.Disk(f)
-	if c.Faults != "" {
-		d = faulty.Wrap(f, c.Faults)
-	}
-	if err := os.MkdirAll(c.StateDir, 0o700); err != nil {
-		d.Close()
-		return fmt.Errorf("cannot make the state folder: %w", err)
-	}
-	area, found, err := meta.OpenChecked(d, c.StateDir, c.Name, f.Identity())
-	wentBack := errors.Is(err, meta.ErrWentBack)
-	if err != nil && !(wentBack && area != nil) {
-		d.Close()
-		return err
-	}
-	l.log.Info("backing disk", "disk", f.Describe())
-	if found.Moved {
-		l.log.Warn("the metadata were found at the disk's old end and moved to the new one")
-	}
-	if err := l.recover(d, area, wentBack); err != nil {
-		d.Close()
-		return err
-	}
-	return nil
-}
-
-// recover brings the state to what the last end of the process left: after a crash as primary the hot extents become bits, durably.
-func (l *loop) recover(d disk.Disk, area *meta.Area, wentBack bool) error {
-	bits, damaged, err := area.LoadBitmap()
-	if err != nil {
-		return err
-	}
-	if damaged > 0 {
-		l.log.Warn("bitmap pages were damaged: their blocks count as out of sync", "pages", damaged)
-	}
-	state := area.State()
-	state.Node = l.config.Node
-	state = state.Attach(l.boot)
-	if wentBack {
-		state.Disk = replication.Inconsistent
-		l.problem("disk_went_back", meta.ErrWentBack.Error())
-	}
-	if !state.NeverHadPeer() {
-		for _, e := range area.HotExtents() {
-			bits.Set(uint64(e)*activity.ExtentSize, activity.ExtentSize)
-		}
-	}
-	if err := errors.Join(area.WriteBitmap(bits), area.ClearLog(), area.Save(state)); err != nil {
-		return err
-	}
-	l.disk, l.area, l.state, l.bits = d, area, state, bits
-	l.size.Store(state.Size)
-	if state.Flags.Has(replication.SplitBrain) {
-		l.problem("split_brain", "split-brain: both sides wrote without each other; resolve it by naming the side whose history goes")
-	}
-	l.greet()
-	return nil
 }
 
 // meet begins, or begins anew, to look for the peer at the configured addresses.

@@ -22,7 +22,8 @@ const pollEvery = 50 * time.Millisecond
 
 // Control is the control file's JSON. An absent or unreadable file means ok.
 type Control struct {
-	Mode string `json:"mode"` // ok, error (every call fails), slow (every call waits), full (writes fail)
+	// Mode is ok, error (every call fails), slow (every call waits), full (writes fail) or hang (no call ends before the mode is another).
+	Mode string `json:"mode"`
 	// Seed chooses which sectors of 4 KiB reach the disk at once: about one in four.
 	Seed uint64 `json:"seed"`
 	// DelayMS is the wait of slow; 0 = 200 ms.
@@ -81,6 +82,10 @@ func (l *layer) now() Control {
 // suffer plays the fault in force before a call.
 func (l *layer) suffer(write bool) error {
 	c := l.now()
+	for c.Mode == "hang" { // a fault without a deadline is what it plays
+		time.Sleep(pollEvery)
+		c = l.now()
+	}
 	switch {
 	case c.Mode == "error":
 		return syscall.EIO

@@ -1,0 +1,62 @@
+package engine
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"evenkeel/ha"
+	"evenkeel/ha/control"
+)
+
+// stick makes a volume say that its disk hangs.
+func (v *fakeVolume) stick() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.code, v.problem = "stuck", "its disk hangs"
+}
+
+// A secondary whose disk hangs counts as away, and its process is ended, so that the next one can answer the peer.
+func TestHangingSecondaryIsEnded(t *testing.T) {
+	b := newBench(t, true)
+	v := b.computer.addVolume("data", true)
+	b.heart.peer = func(at ha.Instant, say ha.Saying) *ha.Beat {
+		beat := peerSlave(at, say)
+		beat.Role, beat.Epoch = ha.Master, ha.Epoch{Counter: 7, Node: "b"}
+		return beat
+	}
+	b.start()
+	b.await("answering", func(s control.Status) bool { return s.ConfiguredRole != "" })
+	v.stick()
+	s := b.await("its volume is away", func(s control.Status) bool {
+		return strings.Contains(b.computer.history(), "kill") && saysCondition(s, "volume.detached", "its disk hangs")
+	})
+	if s.Takeover.Possible {
+		t.Error("a node whose disk hangs says that it could take over")
+	}
+}
+
+// A primary's process is not ended as long as nobody else could serve: its disk may answer again.
+func TestHangingPrimaryIsLeftAlone(t *testing.T) {
+	b := newBench(t, true)
+	v := b.computer.addVolume("data", false)
+	b.start()
+	if _, err := waitOutcome(b, control.Order{Force: true, Confirm: "a"}); err != nil {
+		t.Fatal(err)
+	}
+	v.stick()
+	s := b.await("its volume is away", func(s control.Status) bool { return saysCondition(s, "volume.detached", "its disk hangs") })
+	wait(t.Context(), 300*time.Millisecond) // several steps, in which it must not happen
+	if s.State != string(ha.Master) || strings.Contains(b.computer.history(), "kill") {
+		t.Errorf("state %s, done: %s", s.State, b.computer.history())
+	}
+}
+
+func saysCondition(s control.Status, code, words string) bool {
+	for _, c := range s.Conditions {
+		if c.Code == code && strings.Contains(c.Text, words) {
+			return true
+		}
+	}
+	return false
+}
