@@ -63,10 +63,14 @@ func (t *turn) sleptPastD() bool {
 	return wake != 0 && confirmed < wake && wake.Sub(confirmed) >= t.d
 }
 
-// answered looks for the peer's answer to the request that stands. It counts only if number, boot, generation and session are current.
+// answered looks for the peer's answer to the request that stands. It counts only if number, boot, generation and session are current. It is remembered:
+// the peer repeats it only as long as it is asked, and another volume's may come later.
 func (t *turn) answered(v VolumeFact, m *volumeMemory) Reason {
 	if t.beat == nil || m.request == nil {
 		return ""
+	}
+	if m.answer != nil && m.request.Session == v.Session && m.request.Generation == v.Generation {
+		return answersPermit[m.answer.Result]
 	}
 	for _, a := range t.beat.Answers {
 		if a.Kind != AskOutdate || a.Volume != v.Name || a.Number != m.request.Number || a.Boot != t.f.Boot {
@@ -97,6 +101,7 @@ func (t *turn) askOutdate(v VolumeFact, m *volumeMemory) {
 // request makes a new request for the peer's Outdated, under an epoch.
 func (t *turn) request(v VolumeFact, m *volumeMemory, under Epoch) {
 	t.durable.LastRequest++
+	m.answer = nil
 	m.request = &Request{
 		Number: t.durable.LastRequest, Kind: AskOutdate, Volume: v.Name,
 		Generation: v.Generation, Session: v.Session, Epoch: under,

@@ -272,6 +272,75 @@ func TestChosenAsksUnderTheHighestEpoch(t *testing.T) {
 	}
 }
 
+// TestAnswersComeOneByOne: of two volumes each is answered in a beat of its own, and the peer repeats an answer only as long as it is asked: the node that
+// was chosen starts when both have been heard.
+func TestAnswersComeOneByOne(t *testing.T) {
+	f := pair()
+	beat := *f.Other.Beat
+	beat.Role = Slave
+	f.Volumes[0].Connected = false
+	more := f.Volumes[0]
+	more.Name = "more"
+	f.Volumes = append(f.Volumes, more)
+	f.Other.Beat, f.Other.Snapshots = &beat, map[string]Comparison{"data": CompareAhead, "more": CompareAhead}
+	m := NewMachine(f.Durable)
+	m.Step(f)
+	step := func(d time.Duration) Plan {
+		f.Now = f.Now.Add(d)
+		f.References[0].AskedAt, f.Other.FreshAt, f.Other.Confirmed, f.Other.EchoedSent = f.Now, f.Now, f.Now, f.Now
+		return m.Step(f)
+	}
+	asked := step(settleTime + time.Millisecond).Say.Requests
+	if len(asked) != 2 {
+		t.Fatalf("asked %+v", asked)
+	}
+	for i, r := range asked {
+		beat.Answers = []Answer{{Number: r.Number, Boot: f.Boot, Kind: r.Kind, Volume: r.Volume, Generation: r.Generation, Session: r.Session,
+			Epoch: r.Epoch, Result: AnsweredOutdated}}
+		p := step(200 * time.Millisecond)
+		if promoting := p.Role == Promoting; promoting != (i == 1) {
+			t.Fatalf("after the answer for %s: %s (%v)", r.Volume, p.Role, p.Why)
+		}
+	}
+}
+
+// TestDeafAskerIsNotAnswered: Outdated is stored only for an asker that has confirmed a beat sent after its request was heard.
+func TestDeafAskerIsNotAnswered(t *testing.T) {
+	f := pair()
+	m := NewMachine(f.Durable)
+	m.Step(f)
+	beat := *f.Other.Beat
+	beat.Requests = []Request{{Number: 1, Kind: AskOutdate, Volume: "data", Generation: "g", Session: 4, Epoch: Epoch{3, "a"}}}
+	f.Other.Beat, f.Volumes[0].Connected = &beat, false
+	for _, confirmed := range []bool{false, false, true} {
+		f.Now = f.Now.Add(200 * time.Millisecond)
+		if confirmed {
+			f.Other.Confirmed = f.Now
+		}
+		p := m.Step(f)
+		if asked := p.Volumes[0].Outdate != nil; asked != confirmed {
+			t.Fatalf("confirmed %v: the volume is asked: %v", confirmed, asked)
+		}
+	}
+}
+
+// TestPromiseIsTheFurthest: a count-down that a deaf peer says takes nothing back from what it promised before; "for 0 ms" does.
+func TestPromiseIsTheFurthest(t *testing.T) {
+	for _, last := range []time.Duration{time.Second, 0} {
+		f := pair()
+		m := NewMachine(f.Durable)
+		m.Step(f)
+		beat := *f.Other.Beat
+		beat.Volumes = []VolumeSaying{{Name: "data", Generation: "g", Role: Primary, Disk: UpToDate, Promise: last}}
+		f = silent(f)
+		f.Other.Beat = &beat
+		p := m.Step(f)
+		if ended := p.Volumes[0].EndLicence != ""; ended != (last == 0) {
+			t.Errorf("promised for %v at last, 3.1 s after 4.5 s: licence ended %q", last, p.Volumes[0].EndLicence)
+		}
+	}
+}
+
 // TestLinksNamed: a link that was never heard is named once the other node lives and heart listens for long enough; one that is left, always.
 func TestLinksNamed(t *testing.T) {
 	up, never := LinkFact{Name: "lan", State: LinkUp}, LinkFact{Name: "serial", State: LinkNeverHeard}

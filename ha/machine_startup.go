@@ -199,8 +199,9 @@ func (t *turn) peerStands() bool {
 	return (b.Role == Starting || b.Role == Slave || b.Role == Blocked) && b.Healthy && !b.Leaving && !b.EngineGone
 }
 
-// yieldTo waits for the peer to serve.
+// yieldTo waits for the peer to serve. Until it does the comparison is kept, or this node would ask itself the same again and again.
 func (t *turn) yieldTo() {
+	t.p.AskSnapshots = !t.connected()
 	t.why(ReasonPeerPreferred)
 	t.become(Slave, ReasonPeerPreferred)
 }

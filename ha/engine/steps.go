@@ -20,7 +20,7 @@ const (
 	limitServices  = time.Minute
 	limitVerify    = 2 * time.Second
 	limitKill      = 5 * time.Second
-	revokeLimit    = time.Second // of a volume's own revoke; then its process is ended
+	revokeLimit    = time.Second     // of a volume's own revoke; then its process is ended
 	politeUnmount  = 3 * time.Second // then its holders are killed
 )
 

@@ -146,3 +146,40 @@ func copyFile(t *testing.T, from, to string) {
 		t.Fatal(err)
 	}
 }
+
+// TestTwoVolumesAlone: the sync network is cut, a goes on alone and writes on one of two volumes only, loses its power and returns while sync is still
+// cut. Its copy of the one volume is newer and the other is no reason against it: a serves. First with the other volume untouched, then written before
+// the cut.
+func TestTwoVolumesAlone(t *testing.T) {
+	l := upLab(t, "--scratch", "64M")
+	l.calm(t, "a")
+	w := l.startWriter(t, "client", guestbook)
+	for _, written := range []bool{false, true} {
+		if written {
+			s, _ := l.status("a")
+			l.in(t, "a", "dd", "if=/dev/urandom", "of="+*volume(s, "scratch").Device, "bs=1M", "count=4", "conv=fsync", "status=none")
+		}
+		l.do(t, "cut", "sync")
+		l.is(t, 20*time.Second, "a", "goes on alone with both", func(s control.Status) bool {
+			return isMaster(s) && s.Volumes[0].Permission != nil && s.Volumes[1].Permission != nil
+		})
+		l.await(t, 20*time.Second, "entries are acknowledged", growing(t, w))
+		l.do(t, "kill", "a")
+		l.do(t, "start", "a")
+		l.is(t, 40*time.Second, "a", "serves, with sync still cut", serving)
+		l.await(t, 20*time.Second, "entries are acknowledged", growing(t, w))
+		l.do(t, "join", "sync")
+		l.calm(t, "a")
+	}
+	acked := w.stop(t)
+	mustHold(t, l.entries(t), acked)
+}
+
+func volume(s control.Status, name string) control.Volume {
+	for _, v := range s.Volumes {
+		if v.Name == name {
+			return v
+		}
+	}
+	return control.Volume{}
+}
