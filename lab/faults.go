@@ -2,6 +2,7 @@ package lab
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -64,6 +65,16 @@ func newFaults() faults {
 	return f
 }
 
+// clone is a copy that can be changed by itself.
+func (f faults) clone() faults {
+	c := faults{cables: map[cableID]*cable{}, loss: maps.Clone(f.loss), frozen: maps.Clone(f.frozen)}
+	for id, line := range f.cables {
+		copied := *line
+		c.cables[id] = &copied
+	}
+	return c
+}
+
 // parseWhat reads the WHAT of cut, join and loss: the cables that it means, and whether the serial line is among them.
 func parseWhat(what string) (cables []cableID, serial bool, err error) {
 	node, name, one := strings.Cut(what, ":")
@@ -115,9 +126,12 @@ func (f faults) join(cables []cableID) {
 func (f faults) rules() string {
 	var in, born, out []string
 	for _, net := range networks {
-		if p := f.loss[net.name]; p > 0 {
-			in = append(in, fmt.Sprintf("meta ibrname %q %s", net.name, chance(p)))
-			born = append(born, fmt.Sprintf("meta obrname %q %s", net.name, chance(p)))
+		p := f.loss[net.name]
+		for _, who := range append([]string{"client"}, nodes...) {
+			if port := (cableID{who, net.name}).port(); p > 0 { // by port: not every kernel can name the bridge in a rule (NFT_BRIDGE_META)
+				in = append(in, fmt.Sprintf("iifname %q %s", port, chance(p)))
+				born = append(born, fmt.Sprintf("oifname %q %s", port, chance(p)))
+			}
 		}
 	}
 	for _, id := range f.sorted() {

@@ -45,7 +45,7 @@ func TestRules(t *testing.T) {
 	r := f.rules()
 	for _, want := range []string{
 		`oifname "a-lan" drop`, `iifname "b-wan" drop`, `oifname "b-wan" drop`, `iifname "b-sync" drop`,
-		`iifname "a-sync" numgen random mod 10000 < 250 drop`, `meta ibrname "wan" numgen random mod 10000 < 3000 drop`,
+		`iifname "a-sync" numgen random mod 10000 < 250 drop`, `iifname "client-wan" numgen random mod 10000 < 3000 drop`, `oifname "b-wan" numgen random mod 10000 < 3000 drop`,
 	} {
 		if !strings.Contains(r, want) {
 			t.Errorf("the rules lack %s:\n%s", want, r)
@@ -57,6 +57,16 @@ func TestRules(t *testing.T) {
 	f.join([]cableID{{"a", "lan"}, {"a", "sync"}})
 	if r := f.rules(); strings.Contains(r, `"a-lan"`) || !strings.Contains(r, `"a-sync"`) {
 		t.Errorf("join ends cuts and leaves loss:\n%s", r)
+	}
+}
+
+func TestChangesOfACloneStayInIt(t *testing.T) {
+	f := newFaults()
+	c := f.clone()
+	c.loss["wan"], c.frozen["a"] = 30, true
+	c.cut([]cableID{{"a", "lan"}}, false, "")
+	if r := f.rules(); strings.Contains(r, "drop") || f.cables[cableID{"a", "lan"}].Cut {
+		t.Errorf("the faults follow their clone: %s", r)
 	}
 }
 

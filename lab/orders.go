@@ -50,7 +50,6 @@ func (d *daemon) cut(o Order) (string, error) {
 	if node, _, one := strings.Cut(o.What, ":"); one && o.To != "" && node != o.To && len(cables) > 0 {
 		return "", usage("the cables of %s lead nothing to %s: cut %s:... --to %s, or the whole network", node, o.To, o.To, o.To)
 	}
-	d.faults.cut(cables, o.Silent, o.To)
 	if serial {
 		d.serial.set(func(f *serialFaults) {
 			for _, n := range nodes {
@@ -64,7 +63,7 @@ func (d *daemon) cut(o Order) (string, error) {
 	} else if o.Silent {
 		way = " silently"
 	}
-	return fmt.Sprintf("%s is cut%s", o.What, way), d.hub.apply(d.faults)
+	return fmt.Sprintf("%s is cut%s", o.What, way), d.change(func(f faults) { f.cut(cables, o.Silent, o.To) })
 }
 
 // join mends cables.
@@ -73,11 +72,10 @@ func (d *daemon) join(o Order) (string, error) {
 	if err != nil {
 		return "", usage("%w", err)
 	}
-	d.faults.join(cables)
 	if serial {
 		d.serial.set(func(f *serialFaults) { clear(f.CutTo) })
 	}
-	return o.What + " is joined", d.hub.apply(d.faults)
+	return o.What + " is joined", d.change(func(f faults) { f.join(cables) })
 }
 
 // lose makes cables or a whole network lose frames.
@@ -89,18 +87,32 @@ func (d *daemon) lose(o Order) (string, error) {
 	if len(cables) == 0 {
 		return "", usage("the serial line has no frames to lose: use `evenkeel lab noise serial %g%%`", o.Percent)
 	}
-	if _, isNetwork := networkNamed(o.What); isNetwork {
-		d.faults.loss[o.What] = o.Percent
-	} else {
-		for _, id := range cables {
-			d.faults.cables[id].Loss = o.Percent
+	err = d.change(func(f faults) {
+		if _, isNetwork := networkNamed(o.What); isNetwork {
+			f.loss[o.What] = o.Percent
+			return
 		}
-	}
+		for _, id := range cables {
+			f.cables[id].Loss = o.Percent
+		}
+	})
 	text := fmt.Sprintf("%s loses %g%% of its frames", o.What, o.Percent)
 	if serial {
 		text += " (the serial line has none)"
 	}
-	return text, d.hub.apply(d.faults)
+	return text, err
+}
+
+// change makes the world follow other faults. What the kernel refuses is taken back: else every later order would meet the same refusal.
+func (d *daemon) change(how func(faults)) error {
+	wish := d.faults.clone()
+	how(wish)
+	if err := d.hub.apply(wish); err != nil {
+		_ = d.hub.apply(d.faults) // the first refusal is the one to tell
+		return err
+	}
+	d.faults = wish
+	return nil
 }
 
 // networkNamed finds a network.

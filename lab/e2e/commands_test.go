@@ -328,6 +328,9 @@ func (c *tour) lines(t *testing.T) {
 	}
 	c.is(t, 20*time.Second, "a", "loses beats on lan", func(s control.Status) bool { return lost(s, "lan") > lost(before, "lan")+2 })
 	c.says(t, "loses 0%", "lab", "loss", "a:lan", "0%")
+	c.says(t, "wan loses 60%", "lab", "loss", "wan", "60%")
+	c.is(t, 20*time.Second, "a", "loses beats on wan", func(s control.Status) bool { return lost(s, "wan") > lost(before, "wan")+2 })
+	c.says(t, "wan loses 0%", "lab", "loss", "wan", "0%")
 	c.says(t, "20%", "lab", "noise", "serial", "20%")
 	c.is(t, 20*time.Second, "a", "refuses garbage or loses beats on the serial line", func(s control.Status) bool {
 		return lost(s, "/dev/ttyS0") > lost(before, "/dev/ttyS0")+2 || refused(s, "/dev/ttyS0", "malformed") > 2
