@@ -116,7 +116,7 @@ func (d *daemon) killProcess(node, name string) (int, error) {
 		killed++
 	}
 	if killed == 0 {
-		return 0, fmt.Errorf("node %s runs no process %q: see `evenkeel lab status`", node, name)
+		return 0, usage("node %s runs no process %q: see `evenkeel lab status`", node, name)
 	}
 	return killed, nil
 }

@@ -76,6 +76,9 @@ lost. Prints how many were sent and lost, the longest silence (both ends include
 		if len(args) == 1 {
 			o.Address = args[0]
 		}
+		if err := o.Check(); err != nil {
+			return usage("%w", err)
+		}
 		if os.Getenv(insideVariable) == "" {
 			return moveToClient(c)
 		}

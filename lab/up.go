@@ -29,6 +29,9 @@ func up(l layout, o Options) error {
 	if len(l.dir) > maxDir {
 		return usage("the folder's name %s is longer than %d bytes, too long for the sockets in it: choose another --dir", l.dir, maxDir)
 	}
+	if info, err := os.Stat(l.dir); err == nil && !info.IsDir() {
+		return usage("%s is not a folder: choose another --dir", l.dir)
+	}
 	r, made, err := readRecord(l)
 	if err != nil {
 		return err

@@ -209,6 +209,11 @@ func (l *lab) testWrongCommands(t *testing.T) {
 		{"volume create", "volume create NAME"}, {"volume create x", "backing"}, {"volume continue data", "confirm"},
 		{"volume resolve data --discard a --confirm b", "differ"}, {"volume pause nope", "no volume"}, {"takeover --force", "--confirm"},
 		{"standby maybe", "on or off"}, {"config revert x", "not a revision"}, {"events --limit x", "--limit"}, {"events --log x", "heartbeat or failover"},
+		{"lab probe 10.88.1.100", "ADDRESS:PORT"}, {"lab probe 10.88.1.100:0", "ADDRESS:PORT"}, {"lab probe --for 0s 10.88.1.100:7007", "--for"},
+		{"lab probe --http foo", "no URL"}, {"lab kill a bogus", "no process"}, {"help bogus", "no command \"bogus\""}, {"help volume bogus", "no command"},
+		{"completion fish-and-chips", "unknown command"}, {"volume create X --backing /dev/null", "a-z, 0-9"},
+		{"volume create ../x --backing /dev/null", "a-z, 0-9"}, {"--node b config export", "run this on node b"}, {"--node b user list", "run this on node b"},
+		{"--node b volume inspect /dev/null", "run it on node b"}, {"--node b volume create x --backing /dev/null", "run it on node b"},
 		{"verify", "unknown command"}, {"join-code", "unknown command"}, {"replay f", "unknown command"},
 	} {
 		l.complains(t, control.ExitUsage, c[1], "", onNode("a", strings.Fields(c[0])...)...)

@@ -9,6 +9,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,6 +27,23 @@ type Options struct {
 	URL     string        // HTTP GET
 	For     time.Duration // how long
 	Every   time.Duration // one question per interval
+}
+
+// Check says what is wrong with the question itself.
+func (o Options) Check() error {
+	if o.Every <= 0 || o.For < o.Every {
+		return fmt.Errorf("the time %s and the interval %s make no question: use for example --for 10s --every 5ms", o.For, o.Every)
+	}
+	if o.URL != "" {
+		if u, err := url.Parse(o.URL); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+			return fmt.Errorf("%q is no URL of a page: use for example http://10.88.1.100:8080/", o.URL)
+		}
+		return nil
+	}
+	if a, err := netip.ParseAddrPort(o.Address); err != nil || !a.Addr().Is4() || a.Port() == 0 {
+		return fmt.Errorf("%q is no ADDRESS:PORT: use for example 10.88.1.100:7007", o.Address)
+	}
+	return nil
 }
 
 // Result is what was seen. The longest silence is the longest time between two answers, or between an answer and the beginning or
@@ -57,8 +76,8 @@ type asker interface {
 
 // Run asks until the time is over or ctx ends, and waits for the last answers.
 func Run(ctx context.Context, o Options) (Result, error) {
-	if o.Every <= 0 || o.For < o.Every {
-		return Result{}, fmt.Errorf("the time %s and the interval %s make no question: use for example --for 10s --every 5ms", o.For, o.Every)
+	if err := o.Check(); err != nil {
+		return Result{}, err
 	}
 	r := &recorder{sent: map[int]time.Time{}, start: time.Now()}
 	var a asker
@@ -200,13 +219,13 @@ type web struct {
 	done     sync.WaitGroup
 }
 
-func newHTTP(url string, answered func(int, string)) (asker, error) {
-	if _, err := http.NewRequest(http.MethodGet, url, nil); err != nil {
-		return nil, fmt.Errorf("%q is no URL: %w", url, err)
+func newHTTP(page string, answered func(int, string)) (asker, error) {
+	if _, err := http.NewRequest(http.MethodGet, page, nil); err != nil {
+		return nil, fmt.Errorf("%q is no URL: %w", page, err)
 	}
 	return &web{
 		client: &http.Client{Timeout: Late, Transport: &http.Transport{DisableKeepAlives: true}},
-		url:    url, answered: answered, room: make(chan struct{}, inFlight),
+		url:    page, answered: answered, room: make(chan struct{}, inFlight),
 	}, nil
 }
 

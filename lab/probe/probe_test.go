@@ -41,3 +41,24 @@ func TestLateAndDoubleAnswersDoNotCount(t *testing.T) {
 		t.Errorf("one of two was answered in time: %+v", got)
 	}
 }
+
+func TestCheck(t *testing.T) {
+	good := Options{For: time.Second, Every: time.Millisecond}
+	for address, url := range map[string]string{"10.88.1.100:7007": "", "": "http://10.88.1.100:8080/"} {
+		o := good
+		if o.Address, o.URL = address, url; o.Check() != nil {
+			t.Errorf("%+v: %v", o, o.Check())
+		}
+	}
+	for _, o := range []Options{
+		{Address: "10.88.1.100"}, {Address: "10.88.1.100:0"}, {Address: "foo"}, {Address: "[::1]:7"}, {URL: "foo"}, {URL: "ftp://x/"}, {URL: "http://"},
+		{Address: "10.88.1.100:7007", For: -time.Second}, {Address: "10.88.1.100:7007", Every: -1},
+	} {
+		if o.For == 0 && o.Every == 0 {
+			o.For, o.Every = good.For, good.Every
+		}
+		if o.Check() == nil {
+			t.Errorf("%+v is accepted", o)
+		}
+	}
+}
