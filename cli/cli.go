@@ -103,8 +103,35 @@ func (a *app) root() *cobra.Command {
 	if a.Lab != nil {
 		root.AddCommand(a.Lab)
 	}
+	root.SetHelpCommand(helpCommand(root))
+	strictCompletion(root)
 	a.noteBeginning(root)
 	return root
+}
+
+// helpCommand is cobra's, but a command that does not exist is a usage error of one line.
+func helpCommand(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use: "help [COMMAND]", Short: "Help about any command",
+		RunE: func(_ *cobra.Command, args []string) error {
+			c, rest, err := root.Find(args)
+			if err != nil || len(rest) > 0 {
+				return usageError{fmt.Errorf("there is no command %q to help with", strings.Join(args, " "))}
+			}
+			c.InitDefaultHelpFlag()
+			return c.Help()
+		},
+	}
+}
+
+// strictCompletion makes the completion command, which cobra adds, refuse a shell that it does not know.
+func strictCompletion(root *cobra.Command) {
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		if c.Name() == "completion" {
+			c.Args, c.RunE = cobra.NoArgs, showHelp
+		}
+	}
 }
 
 // arguments is a check of how many arguments a command has; a wrong number is a usage error that shows the right line.

@@ -53,6 +53,17 @@ func (a *app) dialHere() (*control.Client, error) {
 	return c, err
 }
 
+// noOtherNode refuses --node for commands that open a disk of the machine on which they run: it would not be the disk that was meant.
+func (a *app) noOtherNode() error {
+	if a.node == "" {
+		return nil
+	}
+	if _, self, err := a.RunDir(a.config); err == nil && a.node == self {
+		return nil
+	}
+	return usageError{fmt.Errorf("this command opens a disk of the machine that it runs on: run it on node %s, without --node", a.node)}
+}
+
 // by names the person for the log.
 func by() string {
 	if u := os.Getenv("SUDO_USER"); u != "" {

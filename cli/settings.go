@@ -48,9 +48,13 @@ type Store interface {
 // withStore runs f with the settings database of this node.
 func (a *app) withStore(f func(context.Context, Store) error) func(*cobra.Command, []string) error {
 	return func(c *cobra.Command, _ []string) error {
-		if _, _, err := a.RunDir(a.config); err != nil {
+		_, self, err := a.RunDir(a.config)
+		if err != nil {
 			return &control.Error{Exit: control.ExitNotRunning, Code: "no_node",
 				Text: fmt.Sprintf("cannot read this node's configuration: %v; run this inside a node (evenkeel lab exec a -- ...)", err)}
+		}
+		if a.node != "" && a.node != self {
+			return usageError{fmt.Errorf("settings and users are read where they are kept: run this on node %s, not on %s", a.node, self)}
 		}
 		s, err := a.Store(a.config)
 		if err != nil {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"evenkeel/ha"
 	"evenkeel/ha/control"
 )
 
@@ -72,7 +73,13 @@ func (a *app) volumeCreate() *cobra.Command {
 	c.Flags().BoolVar(&o.Force, "force", false, "the metadata of an earlier volume on it may go, and with them its data")
 	_ = c.MarkFlagRequired("backing")
 	c.RunE = func(_ *cobra.Command, args []string) error {
-		o.Name, o.Config = args[0], a.config
+		if err := a.noOtherNode(); err != nil {
+			return err
+		}
+		if o.Name = args[0]; !ha.IsVolumeName(o.Name) {
+			return usageError{fmt.Errorf("the name %q is not 1 to 16 of a-z, 0-9 and -", o.Name)}
+		}
+		o.Config = a.config
 		text, err := a.CreateVolume(o)
 		if err == nil {
 			fmt.Fprintln(a.out, text)
@@ -86,6 +93,9 @@ func (a *app) volumeInspect() *cobra.Command {
 	return &cobra.Command{
 		Use: "inspect BACKING", Short: "Show the metadata of a backing disk; the volume may run", Args: arguments(1),
 		RunE: func(_ *cobra.Command, args []string) error {
+			if err := a.noOtherNode(); err != nil {
+				return err
+			}
 			text, err := a.InspectVolume(args[0])
 			if err == nil {
 				fmt.Fprintln(a.out, text)

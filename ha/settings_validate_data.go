@@ -31,7 +31,7 @@ func (v *validation) volumes() {
 		return
 	}
 	for i, x := range all {
-		if !isVolumeName(x.Name) {
+		if !IsVolumeName(x.Name) {
 			v.wrongIn(list, i, "name", "%q is not 1 to 16 of a-z, 0-9 and -.", clip(x.Name))
 		}
 		if x.Index < 0 || x.Index > 15 {
@@ -212,8 +212,8 @@ func isEdge(p netip.Prefix) bool {
 	return n == 0 || n == host
 }
 
-// isVolumeName keeps names fit for file names, beats and device names.
-func isVolumeName(s string) bool {
+// IsVolumeName keeps names fit for file names, beats and device names.
+func IsVolumeName(s string) bool {
 	if s == "" || len(s) > 16 {
 		return false
 	}

@@ -99,7 +99,7 @@ func (e *engine) processConditions() []ha.Condition {
 			continue
 		}
 		list = append(list, ha.Condition{Code: "process.restarted", Severity: ha.Warning, Side: "local", Key: name,
-			Text: fmt.Sprintf("Process %s ended and was started again.", name), Remedy: "If it happens again, look at its log and send a support bundle."})
+			Text: fmt.Sprintf("Process %s ended and was started again.", name), Remedy: "If it happens again, look at its log."})
 	}
 	return list
 }
