@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -238,6 +239,24 @@ func TestDamagedRecordWhileServing(t *testing.T) {
 	if _, err := os.Stat(path + ".corrupt"); err != nil {
 		t.Errorf("the damaged file is gone: %v", err)
 	}
+}
+
+// Damaged vows are named too.
+func TestDamagedVows(t *testing.T) {
+	b := newPair(t)
+	path := filepath.Join(b.options.Config.StateDir, "engine", vowsFile)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b.start()
+	b.await("condition", func(s control.Status) bool {
+		return slices.ContainsFunc(s.Conditions, func(c control.Condition) bool {
+			return c.Code == "state.unreadable" && strings.Contains(c.Text, vowsFile) && !strings.Contains(c.Text, ": ;")
+		})
+	})
 }
 
 // A record that cannot be stored: nothing that rests on it happens.

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"evenkeel/ha"
+	"evenkeel/ha/heart"
 )
 
 // now reads CLOCK_BOOTTIME, the clock of every ha.Instant on this machine.
@@ -31,9 +32,11 @@ func wall(at ha.Instant) time.Time { return time.Now().Add(-now().Sub(at)).UTC()
 // bootFile holds the boot name below the run folder, which is empty after each boot.
 const bootFile = "boot"
 
-// bootName returns the name of this boot and makes one if this is the first process that asks.
+// bootName returns the name of this boot and makes one if this is the first process that asks. A file that is damaged or lost is written again
+// from what heart keeps.
 func bootName(runDir string) (ha.BootName, error) {
 	var name ha.BootName
+	var damaged error
 	path := filepath.Join(runDir, bootFile)
 	data, err := os.ReadFile(path)
 	if err == nil {
@@ -41,12 +44,17 @@ func bootName(runDir string) (ha.BootName, error) {
 		if err == nil && len(raw) == len(name) {
 			return ha.BootName(raw), nil
 		}
-		return name, fmt.Errorf("%s does not hold a boot name: remove it, then the node counts as booted anew", path)
-	}
-	if !errors.Is(err, fs.ErrNotExist) {
+		damaged = fmt.Errorf("%s does not hold a boot name: remove it, then the node counts as booted anew", path)
+	} else if !errors.Is(err, fs.ErrNotExist) {
 		return name, fmt.Errorf("read the boot name: %w", err)
 	}
-	rand.Read(name[:]) // never fails: crypto/rand
+	if inUse, ok := heart.KeptBoot(runDir); ok {
+		name = inUse // what the beats of this boot bear: another name would be proof of a reset to the peer
+	} else if damaged != nil {
+		return name, damaged
+	} else {
+		rand.Read(name[:]) // never fails: crypto/rand
+	}
 	if err := writeFile(path, []byte(hex.EncodeToString(name[:])+"\n")); err != nil {
 		return name, fmt.Errorf("keep the boot name: %w", err)
 	}

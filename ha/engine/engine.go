@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -281,6 +282,7 @@ func (e *engine) loadDurable() {
 	}
 	if err := loadFile(filepath.Join(e.dir, vowsFile), &e.vows); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		e.log.Error("vows unreadable", "error", err)
+		e.stateNote = strings.TrimPrefix(fmt.Sprintf("%s; %v; what this node promised about volumes that it does not have is not known", e.stateNote, err), "; ")
 		setAside(filepath.Join(e.dir, vowsFile))
 	}
 }

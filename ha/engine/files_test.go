@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"encoding/json"
 	"errors"
 	"io/fs"
 	"os"
@@ -89,6 +90,37 @@ func TestBootName(t *testing.T) {
 	}
 	if _, err := bootName(dir); err == nil {
 		t.Error("nonsense was taken for a boot name")
+	}
+}
+
+// A boot file that is damaged or lost while heart lives is mended from heart's order: a new name would be proof of a reset.
+func TestBootNameFromHeart(t *testing.T) {
+	dir := t.TempDir()
+	first, err := bootName(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	order, err := json.Marshal(map[string]any{"setup": map[string]any{"boot": first}, "step_at": now() - 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "heart.json"), order, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, bootFile)
+	for name, spoil := range map[string]func() error{
+		"empty": func() error { return os.Truncate(path, 0) }, "nonsense": func() error { return os.WriteFile(path, []byte("x"), 0o600) },
+		"lost": func() error { return os.Remove(path) },
+	} {
+		if err := spoil(); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := bootName(dir); err != nil || got != first {
+			t.Errorf("%s: %v, %v, not %v", name, got, err, first)
+		}
+		if data, _ := os.ReadFile(path); len(data) != 2*len(first)+1 {
+			t.Errorf("%s: the file holds %q", name, data)
+		}
 	}
 }
 

@@ -27,6 +27,16 @@ type memory struct {
 	Ever     bool                  `json:"ever"`
 }
 
+// KeptBoot is the boot name of the newest order that a heart of this boot kept below runDir.
+func KeptBoot(runDir string) (ha.BootName, bool) {
+	var k kept
+	p, err := os.ReadFile(filepath.Join(runDir, setupFile))
+	if err != nil || json.Unmarshal(p, &k) != nil || k.Setup == nil || k.StepAt > Now() || k.Setup.Boot == (ha.BootName{}) {
+		return ha.BootName{}, false
+	}
+	return k.Setup.Boot, true
+}
+
 type linkMemory struct {
 	Boot ha.BootName `json:"boot"`
 	Seq  uint64      `json:"seq"`
