@@ -257,12 +257,30 @@ func (l *lab) testWrongBacking(t *testing.T) {
 	create("neither a block device nor a file", dir)
 	create("neither a block device nor a file", "/dev/null")
 	create("another program", l.dataFile("a"))
+	looped := file("looped", 64<<20)
+	if out, err := exec.Command("mkfs.ext4", "-q", "-F", looped, "32M").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	device := l.attach(t, looped)
+	create("the loop device "+device, looped, "--adopt")
 	create("not known: enter ext4", file("fresh", 64<<20), "--first", "--filesystem", "xfs")
 	if after, _ := os.ReadFile(foreign); !bytes.Equal(head, after) {
 		t.Error("a refused disk was written to")
 	}
 	l.complains(t, control.ExitFailed, "ext2/3/4 filesystem", "", "volume", "inspect", foreign)
 	l.complains(t, control.ExitFailed, "blank or another disk", "", "volume", "inspect", file("blank", 64<<20))
+}
+
+// attach puts a file under a loop device until the test ends.
+func (l *lab) attach(t *testing.T, file string) string {
+	t.Helper()
+	out, err := exec.Command("losetup", "--find", "--show", file).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	device := strings.TrimSpace(string(out))
+	t.Cleanup(func() { _ = exec.Command("losetup", "-d", device).Run() })
+	return device
 }
 
 func (l *lab) testSecondProcesses(t *testing.T) {

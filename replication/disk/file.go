@@ -88,6 +88,10 @@ func (f *File) open(o Options) error {
 		unix.Close(f.fd)
 		return fmt.Errorf("cannot use %s: another program has it locked", f.path)
 	}
+	if device := loopOf(f.path, f.fd); device != "" {
+		unix.Close(f.fd)
+		return errLoop(f.path, device)
+	}
 	return nil
 }
 

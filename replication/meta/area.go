@@ -26,7 +26,7 @@ type ErrForeign struct {
 
 // Error names what was found.
 func (e ErrForeign) Error() string {
-	return fmt.Sprintf("the disk holds %s: it is not touched without an explicit adopt", e.What)
+	return fmt.Sprintf("the disk holds %s: it is not touched; use another disk, keep a filesystem with volume create --adopt, or wipe what nobody needs with wipefs -a", e.What)
 }
 
 // ErrTooSmall is a disk, or the room behind an adopted filesystem, that does not hold the metadata. Both figures are bytes.

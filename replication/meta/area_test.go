@@ -258,6 +258,16 @@ func TestForeign(t *testing.T) {
 			t.Errorf("%s: Create says %v", s.what, err)
 		}
 	}
+	for _, s := range tails {
+		var foreign ErrForeign
+		at := int(s.at(testSize))
+		if _, err := Create(put(at, s.magic), Options{Node: "a"}); !errors.As(err, &foreign) || foreign.What != s.what {
+			t.Errorf("%s at the end: Create says %v", s.what, err)
+		}
+		if _, err := Open(put(at, s.magic)); !errors.As(err, &foreign) {
+			t.Errorf("%s at the end: Open says %v", s.what, err)
+		}
+	}
 	ext := func(blocks byte) *disktest.Memory {
 		return put(0x438, "\x53\xef", func(d *disktest.Memory) { d.Poke(1024+4, []byte{0, blocks}) }) // blocks*256 of 1 KiB
 	}

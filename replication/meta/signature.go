@@ -30,6 +30,14 @@ var signatures = []signature{
 	{"a LUKS container", 0x4000, "SKUL\xba\xbe", nil},
 	{"an LVM physical volume", 512 + 24, "LVM2 001", nil},
 	{"an LVM physical volume", 24, "LVM2 001", nil},
+	{"an LVM physical volume", 1024 + 24, "LVM2 001", nil},
+	{"an LVM physical volume", 1536 + 24, "LVM2 001", nil},
+	{"a member of a Linux RAID", 0, raidMagic, nil},
+	{"a member of a Linux RAID", 4096, raidMagic, nil},
+	{"a bcache device", 4096 + 24, "\xc6\x85\x73\xf6\x4e\x1a\x45\xca\x82\x65\xf5\x7f\x48\xba\x6d\x81", nil},
+	{"an F2FS filesystem", 1024, "\x10\x20\xf5\xf2", nil},
+	{"a ZFS pool's member", 128 << 10, "\x0c\xb1\xba\x00\x00\x00\x00\x00", nil},
+	{"a QEMU disk image", 0, "QFI\xfb", nil},
 	{"swap space", 4096 - 10, "SWAPSPACE2", nil},
 	{"a Btrfs filesystem", 0x10040, "_BHRfS_M", func(h []byte) uint64 { return binary.LittleEndian.Uint64(h[0x10070:]) }},
 	{"an ext2/3/4 filesystem", 0x438, "\x53\xef", extSize},
@@ -40,9 +48,28 @@ var signatures = []signature{
 }
 
 // headSize is how much of a disk's start Recognise reads, in bytes.
-const headSize = 128 << 10
+const headSize = 132 << 10
 
-// Recognise looks for somebody else's data at the start of a disk.
+// raidMagic begins a superblock of Linux's md (0xa92b4efc, little endian).
+const raidMagic = "\xfc\x4e\x2b\xa9"
+
+// tails are the magics that stand at a place counted from the disk's end: there the metadata area would go.
+var tails = []struct {
+	what  string
+	at    func(size uint64) uint64
+	magic string
+}{
+	{"a member of a Linux RAID", func(size uint64) uint64 { return (size - 8<<10) / 4096 * 4096 }, raidMagic},
+	{"a member of a Linux RAID", func(size uint64) uint64 { return size/(64<<10)*(64<<10) - 64<<10 }, raidMagic},
+	{"a DRBD volume", drbdMagic, "\x83\x74\x02\x6b"},
+	{"a DRBD volume", drbdMagic, "\x83\x74\x02\x6c"},
+	{"a DRBD volume", drbdMagic, "\x83\x74\x02\x6d"},
+}
+
+// drbdMagic is where DRBD's internal metadata have their magic: in the last 4 KiB.
+func drbdMagic(size uint64) uint64 { return size/4096*4096 - 4096 + 60 }
+
+// Recognise looks for somebody else's data at the start and at the end of a disk.
 func Recognise(d disk.Disk) (Foreign, error) {
 	head := disk.Alloc(headSize)
 	defer disk.Free(head)
@@ -58,6 +85,22 @@ func Recognise(d disk.Disk) (Foreign, error) {
 				f.Size = s.size(head)
 			}
 			return f, nil
+		}
+	}
+	return recogniseEnd(d)
+}
+
+func recogniseEnd(d disk.Disk) (Foreign, error) {
+	magic := make([]byte, len(raidMagic))
+	for _, s := range tails {
+		if d.Size() < headSize {
+			break
+		}
+		if err := d.ReadAt(magic, s.at(d.Size())); err != nil {
+			return Foreign{}, fmt.Errorf("cannot read the disk's end: %w", err)
+		}
+		if string(magic) == s.magic {
+			return Foreign{What: s.what}, nil
 		}
 	}
 	return Foreign{}, nil
