@@ -241,6 +241,22 @@ func TestDamagedRecordWhileServing(t *testing.T) {
 	}
 }
 
+// A record that is lost while the node serves is as one that is damaged.
+func TestLostRecordWhileServing(t *testing.T) {
+	b := newPair(t)
+	b.start()
+	first := b.await("whole", whole)
+	b.end()
+	if err := os.Remove(filepath.Join(b.options.Config.StateDir, "engine", durableFile)); err != nil {
+		t.Fatal(err)
+	}
+	b.start()
+	s := b.await("master again", isState(ha.Master))
+	if s.Epoch != first.Epoch || !hasCondition(s, "state.unreadable") {
+		t.Errorf("epoch %v, conditions %+v", s.Epoch, s.Conditions)
+	}
+}
+
 // Damaged vows are named too.
 func TestDamagedVows(t *testing.T) {
 	b := newPair(t)

@@ -168,6 +168,9 @@ func (e *engine) gatherFound(ctx context.Context) {
 	if !filesystems { // bare devices only: there is nothing to mount, and nothing missing
 		found.Mounted = found.Primary
 	}
+	if e.noRecord && (found.Primary || found.Addresses) { // nobody serves without a record: it was lost
+		e.stateNote = filepath.Join(e.dir, durableFile) + " is missing; the epoch is taken from the volumes and the peer"
+	}
 	if e.stateNote != "" && (found.Primary || found.Addresses) {
 		e.rebuildRecord()
 		found.SameBoot = true

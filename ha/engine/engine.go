@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -86,7 +85,9 @@ type engine struct {
 	peer       peerState
 	vows       map[string]bool // volumes of which the peer was told that there is none here
 
-	stateNote string // what was wrong with a file at start; empty = nothing
+	stateNote string // what was wrong with the record at start; empty = nothing
+	vowsNote  string // the same of the vows
+	noRecord  bool   // there was none at start: new here, or lost
 	taken     settingsState
 	serving   map[string]*serviceWork
 	restarts  map[string]int        // by process, as the supervisor counts
@@ -272,6 +273,7 @@ func (e *engine) loadDurable() {
 	switch {
 	case err == nil:
 	case errors.Is(err, fs.ErrNotExist):
+		e.noRecord = true
 	default:
 		e.durable = ha.Durable{Armed: true}
 		e.stateNote = fmt.Sprintf("%v; the epoch is taken from the volumes and the peer", err)
@@ -282,7 +284,7 @@ func (e *engine) loadDurable() {
 	}
 	if err := loadFile(filepath.Join(e.dir, vowsFile), &e.vows); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		e.log.Error("vows unreadable", "error", err)
-		e.stateNote = strings.TrimPrefix(fmt.Sprintf("%s; %v; what this node promised about volumes that it does not have is not known", e.stateNote, err), "; ")
+		e.vowsNote = fmt.Sprintf("%v; what this node promised about volumes that it does not have is not known", err)
 		setAside(filepath.Join(e.dir, vowsFile))
 	}
 }

@@ -90,9 +90,11 @@ func (e *engine) observed() []ha.Condition {
 		add("state.not_stored", ha.Critical, "", "The engine's state cannot be stored: "+e.storeError.Error()+".",
 			"Make room in, or repair, the state folder; until then this node takes nothing over.")
 	}
-	if e.stateNote != "" {
-		add("state.unreadable", ha.Warning, "", "A file of the engine's was not readable at start: "+e.stateNote+".",
-			"A damaged file is kept beside it as NAME.corrupt; if this comes again, look at the state folder's disk.")
+	for _, note := range []string{e.stateNote, e.vowsNote} {
+		if note != "" {
+			add("state.unreadable", ha.Warning, note, "A file of the engine's was not readable at start: "+note+".",
+				"A damaged file is kept beside it as NAME.corrupt; if this comes again, look at the state folder's disk.")
+		}
 	}
 	if e.taken.note != "" {
 		add("settings.refused", ha.Warning, "", e.taken.note, "Correct the settings in the console and save them again.")
