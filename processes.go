@@ -286,7 +286,11 @@ func (s *settings) Latest(ctx context.Context) (ha.Settings, error) {
 	if err != nil {
 		return ha.Settings{}, err
 	}
-	return db.Latest(ctx)
+	w, err := db.Latest(ctx)
+	if err != nil && db.Unset(err) {
+		err = engine.ErrNoSettings
+	}
+	return w, err
 }
 
 // Load is one revision.

@@ -51,7 +51,7 @@ func (e *StaleError) Latest() ha.Settings { return e.Newer }
 // explain turns an error of SQLite into one sentence that names the file and what to do.
 func explain(path string, err error) error {
 	if errors.Is(err, ErrCorrupt) || errors.Is(err, ErrNewer) {
-		return fmt.Errorf("%s cannot be used: %w; move it away and restore a backup, or let the peer's settings come over", path, err)
+		return fmt.Errorf("%s cannot be used: %w; move it away, with its -wal and -shm, and restore a backup, or restart Evenkeel without it: the settings in force are stored again", path, err)
 	}
 	var sqlite sqlite3.Error
 	if !errors.As(err, &sqlite) {
@@ -59,7 +59,7 @@ func explain(path string, err error) error {
 	}
 	switch sqlite.Code {
 	case sqlite3.ErrCorrupt, sqlite3.ErrNotADB:
-		return fmt.Errorf("%s cannot be used: %w (%v); move it away and restore a backup, or let the peer's settings come over", path, ErrCorrupt, err)
+		return fmt.Errorf("%s cannot be used: %w (%v); move it away, with its -wal and -shm, and restore a backup, or restart Evenkeel without it: the settings in force are stored again", path, ErrCorrupt, err)
 	case sqlite3.ErrFull:
 		return fmt.Errorf("%s was not changed: %w (%v); make room below its folder and try again", path, ErrFull, err)
 	case sqlite3.ErrBusy, sqlite3.ErrLocked:

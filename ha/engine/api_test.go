@@ -241,6 +241,23 @@ func TestDamagedRecordWhileServing(t *testing.T) {
 	}
 }
 
+// A settings database that was lost is filled again from the engine's copy, and nothing else happens.
+func TestLostDatabaseIsRefilled(t *testing.T) {
+	b := newPair(t)
+	b.start()
+	first := b.await("whole", whole)
+	b.end()
+	b.settings.all = nil
+	b.start()
+	s := b.await("master again", isState(ha.Master))
+	if s.Settings.Revision != first.Settings.Revision || hasCondition(s, "settings.refused") {
+		t.Errorf("revision %d, conditions %+v", s.Settings.Revision, s.Conditions)
+	}
+	if len(b.settings.all) != 1 || b.settings.all[0].Revision != first.Settings.Revision {
+		t.Errorf("the database holds %+v", b.settings.all)
+	}
+}
+
 // A record that is lost while the node serves is as one that is damaged.
 func TestLostRecordWhileServing(t *testing.T) {
 	b := newPair(t)

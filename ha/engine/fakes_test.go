@@ -433,6 +433,9 @@ func (m *memorySettings) Latest(context.Context) (ha.Settings, error) {
 	if m.err != nil {
 		return ha.Settings{}, m.err
 	}
+	if len(m.all) == 0 {
+		return ha.Settings{}, ErrNoSettings
+	}
 	return m.all[len(m.all)-1], nil
 }
 

@@ -55,6 +55,9 @@ func (e *engine) firstSettings(ctx context.Context) (ha.Settings, error) {
 		}
 		for _, name := range []string{settingsFile, previousFile} {
 			last, lastErr := e.copyOfSettings(name)
+			if lastErr == nil && errors.Is(err, ErrNoSettings) && e.refill(ctx, last) {
+				return last, nil
+			}
 			if lastErr == nil && !e.crashed(last) {
 				e.taken.note = fmt.Sprintf("The newest settings are not used (%v); revision %d stays in force.", err, last.Revision)
 				e.log.Error("settings not used", "error", err, "in_force", last.Revision)
@@ -66,6 +69,22 @@ func (e *engine) firstSettings(ctx context.Context) (ha.Settings, error) {
 			return ha.Settings{}, err
 		}
 	}
+}
+
+// ErrNoSettings is the error of Latest where nothing is stored.
+var ErrNoSettings = errors.New("no settings are stored")
+
+// refill stores the engine's copy of the settings in a database that holds none: it is a new one in the place of one that was lost.
+func (e *engine) refill(ctx context.Context, last ha.Settings) bool {
+	ctx, cancel := context.WithTimeout(ctx, 6*time.Second)
+	defer cancel()
+	if err := e.o.Settings.Import(ctx, last); err != nil {
+		e.log.Error("settings database not filled again", "error", err)
+		return false
+	}
+	e.note(control.Event{Log: "failover", Code: "settings.refilled", Severity: ha.Warning,
+		Text: fmt.Sprintf("The settings database held no settings: revision %d was stored again from the engine's copy. Its users are gone with it: see evenkeel user list.", last.Revision)})
+	return true
 }
 
 // awaitSettings waits until somebody says that a revision is stored, and looks by itself every 2 s.
