@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"evenkeel/cli"
 	"evenkeel/ha"
@@ -83,7 +84,7 @@ func serveEngine(ctx context.Context, c config.Node, log *slog.Logger) error {
 	settings := newSettings(c, catalogue)
 	defer settings.Close()
 	o := engine.Options{Config: c, Catalogue: catalogue, Settings: settings, Volumes: newVolumes(c),
-		PeerServer: server, PeerClient: client, Version: version, Log: log}
+		PeerServer: server, PeerClient: client, Version: version, Log: log, EventsWhy: err}
 	if events != nil {
 		o.Events = events
 	}
@@ -119,7 +120,7 @@ func serveWeb(ctx context.Context, c config.Node, log *slog.Logger) error {
 	}
 	db, err := store.Open(c.StateDir, store.Options{Limits: limits(c, catalogue)})
 	if err != nil {
-		return err
+		return serveNoDatabase(ctx, c, listeners, log, err)
 	}
 	defer db.Close()
 	events, err := store.OpenEvents(c.StateDir, true)
@@ -130,6 +131,33 @@ func serveWeb(ctx context.Context, c config.Node, log *slog.Logger) error {
 	return web.Run(ctx, web.Options{Config: c, Engine: control.NewClient(filepath.Join(c.RunDir, "engine.sock")),
 		DB: db, Events: events, Listeners: listeners, Log: log})
 }
+
+// serveNoDatabase answers for a console whose database cannot be opened, so that it does not die again and again; when it can, this process ends
+// to begin anew.
+func serveNoDatabase(ctx context.Context, c config.Node, listeners []net.Listener, log *slog.Logger, why error) error {
+	log.Error("the console cannot use its settings database; it is tried again", "every", databaseRetry, "why", why)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() { // ends with ctx, or ends it
+		for tick := time.NewTicker(databaseRetry); ; {
+			select {
+			case <-ctx.Done():
+				tick.Stop()
+				return
+			case <-tick.C:
+			}
+			if db, err := store.Open(c.StateDir, store.Options{}); err == nil {
+				_ = db.Close()
+				log.Info("the settings database can be used again: the console begins anew")
+				cancel()
+			}
+		}
+	}()
+	return web.Run(ctx, web.Options{Config: c, Engine: control.NewClient(filepath.Join(c.RunDir, "engine.sock")), Listeners: listeners, Log: log})
+}
+
+// databaseRetry is the time between two tries to open a settings database that cannot be used.
+const databaseRetry = 2 * time.Second
 
 // limits is what the console may choose from on this machine.
 func limits(c config.Node, catalogue []config.Service) ha.Limits {

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -65,7 +66,8 @@ func prepareFile(path string, gid int, mode fs.FileMode) error {
 		return fmt.Errorf("look at %s: %w", path, err)
 	}
 	if !info.Mode().IsRegular() {
-		return fmt.Errorf("%s is a %s and not a plain file: somebody planted it, remove it", path, info.Mode().Type())
+		kind := map[fs.FileMode]string{fs.ModeDir: "a folder", fs.ModeSymlink: "a link"}[info.Mode().Type()]
+		return fmt.Errorf("%s is %s and not a plain file: somebody planted it, remove it", path, cmp.Or(kind, "something else"))
 	}
 	if !root {
 		return nil

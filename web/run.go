@@ -78,7 +78,7 @@ func Run(ctx context.Context, o Options) error {
 	defer cancel()
 	hub := newHub(o.Engine, o.Log)
 	server := &http.Server{
-		Handler:           newServer(o, hub).router(),
+		Handler:           handler(o, hub),
 		ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
 		MaxHeaderBytes: headerLimit,
 		TLSConfig:      &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}},
@@ -97,6 +97,17 @@ func Run(ctx context.Context, o Options) error {
 		go func() { ended <- listen(ctx, server, address, o.Log) }()
 	}
 	return wait(ctx, cancel, server, ended, running)
+}
+
+// handler is the console, or, without a database, one sentence on every page. A stranger may read it: it names no file.
+func handler(o Options, hub *hub) http.Handler {
+	if o.DB != nil {
+		return newServer(o, hub).router()
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Retry-After", "5")
+		http.Error(w, "The console cannot use its settings database; the node itself goes on. See the log of Evenkeel on this machine, and `evenkeel status`.", http.StatusServiceUnavailable)
+	})
 }
 
 // wait ends everything when ctx ends or one part fails, and returns the first error.

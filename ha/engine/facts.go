@@ -96,6 +96,10 @@ func (e *engine) observed() []ha.Condition {
 				"A damaged file is kept beside it as NAME.corrupt; if this comes again, look at the state folder's disk.")
 		}
 	}
+	if e.o.EventsWhy != nil {
+		add("events.not_kept", ha.Warning, "", "What happens is not kept in the event log: "+e.o.EventsWhy.Error()+".",
+			"Mend or move away events.db in the state folder and restart the engine; until then its own log has the events.")
+	}
 	if e.taken.note != "" {
 		add("settings.refused", ha.Warning, "", e.taken.note, "Correct the settings in the console and save them again.")
 	}

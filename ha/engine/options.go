@@ -17,6 +17,7 @@ type Options struct {
 	Catalogue []config.Service
 	Settings  SettingsSource
 	Events    EventLog // nil: events go to Log only
+	EventsWhy error    // why Events is nil
 	Volumes   Volumes
 	// PeerServer and PeerClient are the TLS configurations of the peer channel, each with the peer's certificate pinned
 	// (peer.PinnedTLS); nil = no peer channel.

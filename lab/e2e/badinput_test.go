@@ -308,16 +308,35 @@ func (l *lab) testCorruptDatabase(t *testing.T) {
 	})
 	l.complains(t, control.ExitFailed, "settings.db cannot be used", "", onNode("a", "config", "export")...)
 	l.complains(t, control.ExitFailed, "settings.db cannot be used", "", onNode("a", "user", "list")...)
+	l.do(t, "kill", "a", "web")
+	page := func(words string) {
+		t.Helper()
+		l.await(t, 20*time.Second, "a's console says: "+words, func() bool {
+			out, _ := l.try(10*time.Second, "lab", "exec", "client", "--", "curl", "-skL", "--max-time", "5", "https://10.88.1.1:8443/")
+			return strings.Contains(out, words)
+		})
+	}
+	page("cannot use its settings database")
 	l.unmoved(t, before, "a engine", "a web")
 	l.in(t, "a", "sh", "-c", "cd /var/lib/evenkeel && rm settings.db* && cp -a keep/settings.db* . && rm -r keep")
 	l.do(t, "kill", "a", "engine")
-	l.do(t, "kill", "a", "web")
+	page("/signin")
 	l.is(t, 20*time.Second, "a", "reads its settings again", func(s control.Status) bool {
 		return isMaster(s) && condition(s, "settings.refused") == nil
 	})
 	if out := l.run(t, onNode("a", "user", "list")...); !strings.Contains(out, "admin") {
 		t.Errorf("the users are gone: %s", out)
 	}
+	l.in(t, "b", "sh", "-c", "cd /var/lib/evenkeel && rm settings.db-wal settings.db-shm && : > settings.db && rm events.db-wal events.db-shm && echo x > events.db")
+	l.do(t, "kill", "b", "web") // it holds the lost file
+	l.do(t, "kill", "b", "engine")
+	l.is(t, 20*time.Second, "b", "says that events are not kept", func(s control.Status) bool { return isSlave(s) && anyText(s, "events.not_kept", "events.db") })
+	if out := l.run(t, onNode("b", "config", "history")...); !strings.HasPrefix(out, "1 ") {
+		t.Errorf("b did not store its settings again: %s", out)
+	}
+	l.in(t, "b", "sh", "-c", "rm /var/lib/evenkeel/events.db*")
+	l.do(t, "kill", "b", "engine")
+	l.is(t, 20*time.Second, "b", "keeps events again", func(s control.Status) bool { return isSlave(s) && condition(s, "events.not_kept") == nil })
 }
 
 // testCorruptState spoils the engine's record on both nodes, one after the other: the role stays, the file is kept aside.
