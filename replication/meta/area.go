@@ -1,6 +1,7 @@
 package meta
 
 import (
+	"bytes"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -53,9 +54,10 @@ type Area struct {
 	slot     int // the slot that is stable and newest; the next save begins with the other one
 	sidecar  *keeper
 
-	ring   sync.Mutex // guards record and table
+	ring   sync.Mutex // guards the three below
 	record uint64
 	table  []activity.Extent
+	lost   bool       // the ring is damaged: what was hot is not known
 	bits   sync.Mutex // one writer of pages at a time
 }
 
@@ -143,6 +145,7 @@ func (a *Area) format(bits *dirty.Bitmap, table []activity.Extent) error {
 		}
 		n += chunk
 	}
+	a.record = 0 // of the new ring
 	if err := a.LogTransaction(activity.Transaction{Table: table}); err != nil {
 		return err
 	}
@@ -215,13 +218,29 @@ func (a *Area) readRing() error {
 	if err := a.disk.ReadAt(b, a.geo.ring); err != nil {
 		return fmt.Errorf("cannot read the log of hot extents: %w", err)
 	}
+	var bad [ringBlocks]bool
 	for i := range uint64(ringBlocks) {
 		n, table, ok := parseRing(b[i*block:(i+1)*block], a.name)
-		if ok && n%ringBlocks == i && n > a.record {
+		bad[i] = !ok || n%ringBlocks != i
+		if !bad[i] && n > a.record {
 			a.record, a.table = n, table
 		}
 	}
+	a.lost = a.ringLost(b, bad)
 	return nil
+}
+
+// ringLost: no record is left, though the first was written with the area; or a block is damaged where no crash can tear one, which is any but the
+// next record's. A block that was never written is zero.
+func (a *Area) ringLost(b []byte, bad [ringBlocks]bool) bool {
+	for i := range uint64(ringBlocks) {
+		written := a.record >= ringBlocks || i > 0 && i <= a.record
+		damaged := bad[i] && (written || !bytes.Equal(b[i*block:(i+1)*block], make([]byte, block)))
+		if damaged && i != (a.record+1)%ringBlocks {
+			return true
+		}
+	}
+	return a.record == 0
 }
 
 // DataSize is what the disk offers for data, in bytes; State().Size is what the pair uses of it.
@@ -275,6 +294,13 @@ func (a *Area) HotExtents() []activity.Extent {
 	return hot
 }
 
+// ringIsLost says that nobody knows what was hot.
+func (a *Area) ringIsLost() bool {
+	a.ring.Lock()
+	defer a.ring.Unlock()
+	return a.lost
+}
+
 // Table is the newest record's table, for activity.Log.Restore.
 func (a *Area) Table() []activity.Extent {
 	a.ring.Lock()
@@ -290,6 +316,12 @@ func (a *Area) LogTransaction(t activity.Transaction) error {
 	if len(t.Table) > slotsMax {
 		return fmt.Errorf("a log of %d slots does not fit a record of %d", len(t.Table), slotsMax)
 	}
+	if a.lost { // what LoadBitmap said is durable before anything is logged: from here on the ring tells the truth again
+		if err := errors.Join(a.disk.WriteZeroes(a.geo.ring, ringBlocks*block, false), a.disk.Flush()); err != nil {
+			return fmt.Errorf("cannot clear the log of hot extents: %w", err)
+		}
+		a.record, a.lost = 0, false
+	}
 	b := disk.Alloc(block)
 	defer disk.Free(b)
 	n := a.record + 1
@@ -304,7 +336,8 @@ func (a *Area) LogTransaction(t activity.Transaction) error {
 // ClearLog makes an empty table durable: after an orderly stop, when nothing is under way and the bitmap is written.
 func (a *Area) ClearLog() error { return a.LogTransaction(activity.Transaction{}) }
 
-// LoadBitmap reads the bitmap for the volume's present size. Pages that cannot be trusted count as all set; damaged says how many.
+// LoadBitmap reads the bitmap for the volume's present size. Pages that cannot be trusted count as all set; damaged says how many. With the
+// log of hot extents lost, all are.
 // Hot extents are not in it: see HotExtents.
 func (a *Area) LoadBitmap() (m *dirty.Bitmap, damaged int, err error) {
 	s := a.State()
@@ -326,6 +359,10 @@ func (a *Area) LoadBitmap() (m *dirty.Bitmap, damaged int, err error) {
 			}
 		}
 		n += chunk
+	}
+	if a.ringIsLost() {
+		damaged = m.Pages()
+		m.Set(0, s.Size)
 	}
 	if s.Flags.Has(replication.FullSync) {
 		m.SetAll()

@@ -1,6 +1,7 @@
 package meta
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -358,6 +359,58 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 	for _, err := range []error{ErrNoMetadata, ErrCorrupt, ErrUsed, ErrForeign{"x"}, ErrTooSmall{2, 1}, ErrSwapped, ErrWentBack} {
 		if !strings.Contains(err.Error(), ":") {
 			t.Errorf("%v: says what, but neither why nor what to do", err)
+		}
+	}
+}
+
+// TestLostRing: when nobody knows what was hot, every block counts as out of sync, until the ring is written again. One torn record is no loss.
+func TestLostRing(t *testing.T) {
+	zero, noise := make([]byte, block), bytes.Repeat([]byte{0xa5}, block)
+	for _, c := range []struct {
+		name    string
+		records int // beside the one of Create
+		spoil   map[uint64][]byte
+		all     []byte // into every block
+		lost    bool
+	}{
+		{"whole", 20, nil, nil, false},
+		{"all zero", 20, nil, zero, true},
+		{"all zero, young", 2, nil, zero, true},
+		{"all noise", 20, nil, noise, true},
+		{"the next torn", 20, map[uint64][]byte{22 % ringBlocks: noise}, nil, false},
+		{"the next torn, young", 2, map[uint64][]byte{4: noise}, nil, false},
+		{"the newest torn", 20, map[uint64][]byte{21 % ringBlocks: noise}, nil, false},
+		{"the newest two", 20, map[uint64][]byte{21 % ringBlocks: noise, 20 % ringBlocks: noise}, nil, true},
+		{"the newest two zero, young", 2, map[uint64][]byte{3: noise, 2: zero}, nil, true},
+		{"an old one", 20, map[uint64][]byte{10: noise}, nil, true},
+	} {
+		d := disktest.New(testSize)
+		a := create(t, d, true)
+		for range c.records {
+			if err := a.LogTransaction(activity.Transaction{Table: []activity.Extent{0}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i := range uint64(ringBlocks) {
+			if c.all != nil {
+				d.Poke(a.geo.ring+i*block, c.all)
+			} else if b := c.spoil[i]; b != nil {
+				d.Poke(a.geo.ring+i*block, b)
+			}
+		}
+		for round := range 3 { // as attach does: bits, then an empty record
+			a, err := Open(d)
+			if err != nil {
+				t.Fatal(c.name, err)
+			}
+			bits, damaged, err := a.LoadBitmap()
+			if want := c.lost && round == 0; err != nil || (damaged > 0) != want || (bits.Bytes() == a.DataSize()) != want {
+				t.Fatalf("%s, round %d: damaged %d, %d bytes set, %v", c.name, round, damaged, bits.Bytes(), err)
+			}
+			bits.Clear(0, a.DataSize())
+			if err := errors.Join(a.WriteBitmap(bits), a.ClearLog()); err != nil {
+				t.Fatal(c.name, err)
+			}
 		}
 	}
 }

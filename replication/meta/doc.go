@@ -26,7 +26,8 @@
 // slot too, without waiting: at each instant one slot is stable and as new as the last save that returned.
 //
 // Ring: 16 blocks; record number n lies in block n mod 16. A record is the whole table of hot extents, so the newest valid one says all. A
-// torn newest record was never relied upon: the one before it counts.
+// torn newest record was never relied upon: the one before it counts. No valid record, or a damaged block that is not
+// the next record's, means that the ring is lost: every block of the volume counts as out of sync.
 //
 //	   0   8  magic "EVKLRING"
 //	   8   8  record number, rising
