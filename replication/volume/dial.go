@@ -293,11 +293,11 @@ func (m *meeting) answer(ctx context.Context, c *tls.Conn) (wire.Hello, error) {
 		return wire.Hello{}, fmt.Errorf("%s does not prove that it is the paired node: %w", c.RemoteAddr(), err)
 	}
 	peer, err := hearHello(c)
-	if err == nil {
-		err = m.check(peer)
+	if err == nil { // first: without a disk there is nothing to compare with
+		err = m.willing()
 	}
 	if err == nil {
-		err = m.willing()
+		err = m.check(peer)
 	}
 	var r *refusal
 	if errors.As(err, &r) {

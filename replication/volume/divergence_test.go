@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"os"
+	"strings"
 	"testing"
 
 	"evenkeel/replication/control"
@@ -178,6 +179,15 @@ func TestABlankDiskIsNoticed(t *testing.T) {
 	p.a.end()
 	p.b.end()
 	p.equal()
+}
+
+// A side without a disk is named as such by the other, and not as one of another cluster.
+func TestAPeerWithoutADiskIsNamed(t *testing.T) {
+	p := newPair(t, testSize)
+	must(t, os.Remove(p.a.config.Backing))
+	p.a.start()
+	p.b.start()
+	p.b.until("the peer's refusal", func(s control.Status) bool { return strings.Contains(s.Problem, "node a has no working disk") })
 }
 
 func TestADiskThatComesBackStandsByWhatWasSaidWithoutIt(t *testing.T) {
