@@ -101,6 +101,9 @@ func (e *engine) wish(ctx context.Context, r ha.AdminRequest) (control.Outcome, 
 	}
 }
 
+// beganSlack is how far the two clocks of a wish and of its procedure may be read apart.
+const beganSlack = 5 * time.Millisecond
+
 // outcome makes the API's answer of a reply.
 func (e *engine) outcome(r ha.Reply, took time.Duration) (control.Outcome, error) {
 	text := orElse(r.Text, r.Code.Text())
@@ -114,7 +117,7 @@ func (e *engine) outcome(r ha.Reply, took time.Duration) (control.Outcome, error
 	out := control.Outcome{Done: true, Text: text, Code: string(r.Code), Took: took.Milliseconds()}
 	if v := e.view.Load(); v != nil {
 		out.Role = runningRole(v.plan.Role)
-		if v.procedure != nil {
+		if v.procedure != nil && !v.procedure.Began.Before(time.Now().Add(-took-beganSlack)) { // an earlier move's steps are not this one's
 			out.Steps = v.procedure.Steps
 		}
 	}

@@ -232,9 +232,13 @@ func (c *tour) standbyAndArm(t *testing.T) {
 	c.says(t, "", "--node", "b", "standby", "on")
 	c.is(t, 10*time.Second, "b", "is on standby", func(s control.Status) bool { return s.State == "standby" && condition(s, "standby.on") != nil })
 	c.ends(t, control.ExitRefused, "tandby", "--node", "b", "takeover")
-	c.says(t, "", "--node", "b", "standby", "off")
+	if out := c.says(t, "", "--node", "b", "standby", "off"); out != "Done.\n" {
+		t.Errorf("standby off tells of an earlier move: %s", out)
+	}
 	c.is(t, 10*time.Second, "b", "stands by again", isSlave)
-	c.says(t, "", "--node", "a", "disarm")
+	if out := c.says(t, "", "--node", "a", "disarm"); out != "Done.\n" {
+		t.Errorf("disarm tells of an earlier move: %s", out)
+	}
 	c.is(t, 10*time.Second, "a", "is disarmed", func(s control.Status) bool { return !s.Armed && condition(s, "armed.off") != nil })
 	c.ends(t, 1, "WARNING", "--node", "a", "check")
 	c.says(t, "", "--node", "a", "arm")
