@@ -73,6 +73,9 @@ func fillStruct(path string, raw json.RawMessage, v reflect.Value) (wrong ha.Fie
 		if part, given := parts[name]; given {
 			wrong = append(wrong, fill(strings.TrimPrefix(path+"."+name, "."), part, v.Field(i))...)
 			delete(parts, name)
+		} else if kind := v.Field(i).Kind(); kind == reflect.Slice || path == "" && kind == reflect.Struct && v.Type().Field(i).Type != reflect.TypeFor[time.Time]() {
+			// a part of a file must not take volumes or addresses away by not naming them
+			wrong = append(wrong, ha.FieldError{Field: strings.TrimPrefix(path+"."+name, "."), Text: "is missing: begin with what evenkeel config export prints."})
 		}
 	}
 	for name := range parts {

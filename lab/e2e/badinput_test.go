@@ -189,6 +189,16 @@ func (l *lab) testWrongSettings(t *testing.T) {
 	for _, field := range []string{"heartbeat.port: ", "heartbeat.baud: ", "general.mode: "} {
 		l.complains(t, control.ExitFailed, field, text(t, s), onNode("a", "config", "import", "-")...)
 	}
+	for _, part := range []string{"addresses", "services", "replication", "general.references", "replication.volumes", "heartbeat.devices"} {
+		s := l.settings(t, "a")
+		head, rest, inner := strings.Cut(part, ".")
+		if inner {
+			delete(s[head].(map[string]any), rest)
+		} else {
+			delete(s, head)
+		}
+		l.complains(t, control.ExitFailed, part+": is missing", text(t, s), onNode("a", "config", "import", "-")...)
+	}
 	for _, input := range []string{"", "{", "[]", text(t, l.settings(t, "a")) + "x"} {
 		l.complains(t, control.ExitFailed, "standard input is not one JSON object", input, onNode("a", "config", "import", "-")...)
 	}

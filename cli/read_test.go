@@ -1,0 +1,54 @@
+package cli
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"evenkeel/ha"
+)
+
+// TestReadSettingsWhole: what export prints is read again, also with empty lists; a list or section that is not named is not taken for an empty one.
+func TestReadSettingsWhole(t *testing.T) {
+	read := func(v any) error {
+		t.Helper()
+		b, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(t.TempDir(), "settings.json")
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err = readSettings(path)
+		return err
+	}
+	if err := read(ha.Settings{}); err != nil {
+		t.Errorf("empty settings: %v", err)
+	}
+	whole := func() (tree map[string]any) {
+		b, _ := json.Marshal(ha.Settings{Addresses: []ha.VirtualAddress{{}}})
+		_ = json.Unmarshal(b, &tree)
+		return tree
+	}
+	for _, part := range []string{"general", "heartbeat", "replication", "addresses", "services"} {
+		tree := whole()
+		delete(tree, part)
+		if err := read(tree); err == nil || !strings.Contains(err.Error(), part+": is missing") {
+			t.Errorf("without %s: %v", part, err)
+		}
+	}
+	tree := whole()
+	delete(tree["addresses"].([]any)[0].(map[string]any), "aliases")
+	if err := read(tree); err == nil || !strings.Contains(err.Error(), "addresses[0].aliases: is missing") {
+		t.Errorf("without aliases: %v", err)
+	}
+	tree = whole()
+	delete(tree, "saved_at")
+	delete(tree["general"].(map[string]any), "active")
+	if err := read(tree); err != nil {
+		t.Errorf("a value may be left out: %v", err)
+	}
+}
