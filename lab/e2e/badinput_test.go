@@ -215,7 +215,7 @@ func (l *lab) testWrongCommands(t *testing.T) {
 		{"bogus", "unknown command"}, {"--bogus", "unknown flag"}, {"status --bogus", "unknown flag: --bogus"}, {"status extra", "\"extra\""},
 		{"volume bogus", "unknown command"}, {"config bogus", "unknown command"}, {"user bogus", "unknown command"}, {"lab bogus", "no command"},
 		{"lab cut", "lab cut WHAT"}, {"lab cut moon", "names no cable"}, {"lab loss a:lan much", "no percentage"}, {"lab noise lan 3", "serial"},
-		{"lab baud serial 7", "no rate"}, {"lab kill c", "no node"}, {"lab disk a broken", "ok, error, slow or full"}, {"lab exec z -- true", "no place"},
+		{"lab baud serial 7", "no rate"}, {"lab kill c", "no node"}, {"lab disk a broken", "ok, error, slow"}, {"lab exec z -- true", "no place"},
 		{"volume create", "volume create NAME"}, {"volume create x", "backing"}, {"volume continue data", "confirm"},
 		{"volume resolve data --discard a --confirm b", "differ"}, {"volume pause nope", "no volume"}, {"takeover --force", "--confirm"},
 		{"standby maybe", "on or off"}, {"config revert x", "not a revision"}, {"events --limit x", "--limit"}, {"events --log x", "heartbeat or failover"},
