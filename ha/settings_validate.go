@@ -134,8 +134,8 @@ func (v *validation) general() {
 	if g.MasterNode != "" && g.MasterNode == g.SlaveNode {
 		v.wrong("general.slave_node", "Both nodes are called %q: enter the other node's id.", clip(string(g.SlaveNode)))
 	}
-	v.host("general.master_address", g.MasterAddress, v.needed())
-	v.host("general.slave_address", g.SlaveAddress, v.needed())
+	v.nodeAddress("general.master_address", g.MasterAddress, v.needed())
+	v.nodeAddress("general.slave_address", g.SlaveAddress, v.needed())
 	if g.MasterAddress.IsValid() && g.MasterAddress == g.SlaveAddress {
 		v.wrong("general.slave_address", "Both nodes have the address %v: enter the slave's own address.", g.SlaveAddress)
 	}
@@ -162,7 +162,7 @@ func (v *validation) references() {
 	for i, r := range refs {
 		const list = "general.references"
 		if !isLabel(r.Name) {
-			v.wrongIn(list, i, "name", "The name %q is not 1 to 32 printable characters.", clip(r.Name))
+			v.wrongIn(list, i, "name", "The name %q does not do: enter 1 to 32 printable characters.", clip(r.Name))
 		} else if names[r.Name] {
 			v.wrongIn(list, i, "name", "The name %q is used twice: enter another one.", r.Name)
 		}
@@ -223,7 +223,7 @@ func (v *validation) heartbeat() {
 	case h.Profile != ProfileCustom:
 		v.wrong("heartbeat.profile", "%q is not a profile: choose standard, fast, cautious or custom.", clip(string(h.Profile)))
 	}
-	if h.Interval < minInterval || h.Interval > maxInterval {
+	if !named && (h.Interval < minInterval || h.Interval > maxInterval) {
 		v.wrong("heartbeat.interval", "Interval %s is out of range: enter %s to %s.", seconds(h.Interval), seconds(minInterval), seconds(maxInterval))
 	}
 	if h.BootWait < minBootWait || h.BootWait > maxBootWait {
@@ -244,7 +244,7 @@ func (v *validation) serial() {
 		}
 	}
 	if (h.Serial || h.Baud != 0) && !slices.Contains(bauds, h.Baud) {
-		v.wrong("heartbeat.baud", "%d is not a rate of a serial line: choose one of %v baud.", h.Baud, bauds)
+		v.wrong("heartbeat.baud", "%d is not a rate of a serial line: choose one of %s baud.", h.Baud, strings.Trim(strings.Join(strings.Fields(fmt.Sprint(bauds)), ", "), "[]"))
 	}
 }
 
@@ -258,7 +258,7 @@ func (v *validation) devices() {
 	seen, links := map[string]bool{}, 0
 	for i, d := range h.Devices {
 		if !isDevice(d.Device) {
-			v.wrongIn("heartbeat.devices", i, "device", "%q is not the name of an Ethernet device.", clip(d.Device))
+			v.wrongIn("heartbeat.devices", i, "device", noDevice, clip(d.Device))
 		} else if seen[d.Device] {
 			v.wrongIn("heartbeat.devices", i, "device", "%s is entered twice: remove one.", d.Device)
 		}
@@ -280,6 +280,9 @@ func (v *validation) devices() {
 func (v *validation) deadTime() {
 	const field = "heartbeat.dead_time"
 	h := v.s.Heartbeat
+	if interval, dead, _, named := ProfileTimes(h.Profile); named && (h.Interval != interval || h.DeadTime != dead) {
+		return // said already: times that do not belong to their profile
+	}
 	if h.DeadTime <= 0 || h.DeadTime > maxDeadTime {
 		v.wrong(field, "Time-out %s is out of range: enter five intervals to %s.", seconds(h.DeadTime), seconds(maxDeadTime))
 		return
@@ -321,10 +324,32 @@ func (v *validation) host(field string, a netip.Addr, needed bool) bool {
 	return true
 }
 
+// nodeAddress wants a node's own address, which no virtual one may be.
+func (v *validation) nodeAddress(field string, a netip.Addr, needed bool) {
+	if v.host(field, a, needed) && v.virtuals()[a] {
+		v.wrong(field, "%v is a virtual address: enter the node's own address.", a)
+	}
+}
+
+// virtuals are the addresses that move with the role.
+func (v *validation) virtuals() map[netip.Addr]bool {
+	m := map[netip.Addr]bool{}
+	for _, a := range v.s.Addresses {
+		m[a.Address.Addr()] = true
+		for _, x := range a.Aliases {
+			m[x.Addr()] = true
+		}
+	}
+	return m
+}
+
 // isHost says whether a can be the address of one machine. IPv6 comes with neighbour advertisements, in a later issue.
 func isHost(a netip.Addr) bool {
 	return a.Is4() && !a.IsLoopback() && !a.IsMulticast() && !a.IsUnspecified() && a.As4()[0] != 0 && a.As4()[0] < 240
 }
+
+// noDevice is the message for what isDevice refuses.
+const noDevice = "%q is not the name of an Ethernet device: enter one of 1 to 15 characters such as eth1."
 
 // isDevice says whether s can be a network device's name (kernel: 1 to 15 bytes).
 func isDevice(s string) bool {

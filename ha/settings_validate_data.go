@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -12,11 +13,11 @@ import (
 func (v *validation) replication() {
 	r := v.s.Replication
 	if r.Rate != 0 && (r.Rate < minRate || r.Rate > maxRate) {
-		v.wrong("replication.rate", "%d bytes/s is out of range: enter 0.01 to 100000 MB/s, or nothing for no limit.", r.Rate)
+		v.wrong("replication.rate", "%s MB/s is out of range: enter 0.01 to 100000 MB/s, or nothing for no limit.", strconv.FormatFloat(float64(r.Rate)/1e6, 'f', -1, 64))
 	}
 	needed := len(r.Volumes) > 0 && !r.ViaLAN
-	v.host("replication.master_address", r.MasterAddress, needed)
-	v.host("replication.slave_address", r.SlaveAddress, needed)
+	v.nodeAddress("replication.master_address", r.MasterAddress, needed)
+	v.nodeAddress("replication.slave_address", r.SlaveAddress, needed)
 	if r.MasterAddress.IsValid() && r.MasterAddress == r.SlaveAddress {
 		v.wrong("replication.slave_address", "Both nodes replicate from %v: enter the slave's own address.", r.SlaveAddress)
 	}
@@ -32,7 +33,7 @@ func (v *validation) volumes() {
 	}
 	for i, x := range all {
 		if !IsVolumeName(x.Name) {
-			v.wrongIn(list, i, "name", "%q is not 1 to 16 of a-z, 0-9 and -.", clip(x.Name))
+			v.wrongIn(list, i, "name", "%q does not do as a name: enter 1 to 16 of a-z, 0-9 and -, with a letter or digit first.", clip(x.Name))
 		}
 		if x.Index < 0 || x.Index > 15 {
 			v.wrongIn(list, i, "index", "Index %d is out of range: enter 0 to 15.", x.Index)
@@ -80,10 +81,10 @@ func (v *validation) volumesApart(i int, x, y VolumeSetting) {
 		v.wrongIn(list, i, "index", "Index %d is used by the volume %q: enter a free one.", x.Index, clip(y.Name))
 	}
 	if x.MasterBacking != "" && x.MasterBacking == y.MasterBacking {
-		v.wrongIn(list, i, "master_backing", "%q backs the volume %q already.", clip(x.MasterBacking), clip(y.Name))
+		v.wrongIn(list, i, "master_backing", "%q backs the volume %q already: enter another device or file.", clip(x.MasterBacking), clip(y.Name))
 	}
 	if x.SlaveBacking != "" && x.SlaveBacking == y.SlaveBacking {
-		v.wrongIn(list, i, "slave_backing", "%q backs the volume %q already.", clip(x.SlaveBacking), clip(y.Name))
+		v.wrongIn(list, i, "slave_backing", "%q backs the volume %q already: enter another device or file.", clip(x.SlaveBacking), clip(y.Name))
 	}
 	if x.MountPoint != "" && y.MountPoint != "" && (within(x.MountPoint, y.MountPoint) || within(y.MountPoint, x.MountPoint)) {
 		v.wrongIn(list, i, "mount_point", "%q and the mount point %q of the volume %q overlap: mount them beside each other.", clip(x.MountPoint), clip(y.MountPoint), clip(y.Name))
@@ -100,7 +101,7 @@ func (v *validation) addresses() {
 	bases, seen := v.bases(), map[netip.Addr]bool{}
 	for i, a := range all {
 		if !isDevice(a.Device) {
-			v.wrongIn("addresses", i, "device", "%q is not the name of an Ethernet device.", clip(a.Device))
+			v.wrongIn("addresses", i, "device", noDevice, clip(a.Device))
 		}
 		if v.virtual(fmt.Sprintf("addresses[%d].address", i), a.Address, bases, seen) {
 			v.baseAddresses(i, a)
@@ -108,7 +109,7 @@ func (v *validation) addresses() {
 		}
 		for _, b := range all[:i] {
 			if a.Device == b.Device && a.MasterAddress == b.MasterAddress && a.SlaveAddress == b.SlaveAddress {
-				v.wrongIn("addresses", i, "device", "%s has a virtual address for these node addresses already (%v): enter this one as its alias (A41).", clip(a.Device), b.Address)
+				v.wrongIn("addresses", i, "device", "%s has a virtual address for these node addresses already (%v): enter this one as its alias.", clip(a.Device), b.Address)
 				break
 			}
 		}
@@ -127,6 +128,16 @@ func (v *validation) bases() map[netip.Addr]bool {
 	return m
 }
 
+// referenceAt is the name of the reference point that has an address; "" if there is none.
+func (v *validation) referenceAt(a netip.Addr) string {
+	for _, r := range v.s.General.References {
+		if r.Address == a {
+			return clip(r.Name)
+		}
+	}
+	return ""
+}
+
 // virtual checks one virtual address or alias; it says whether it is an address at all. seen gathers them.
 func (v *validation) virtual(field string, p netip.Prefix, bases, seen map[netip.Addr]bool) bool {
 	switch {
@@ -140,9 +151,11 @@ func (v *validation) virtual(field string, p netip.Prefix, bases, seen map[netip
 		v.wrong(field, "%v is not the address of a machine with its prefix: enter one such as 10.88.1.100/24.", p)
 		return false
 	case bases[p.Addr()]:
-		v.wrong(field, "%v is an address of one of the nodes: a virtual address is a third one.", p.Addr())
+		v.wrong(field, "%v is an address of one of the nodes: enter a third one, which no machine has.", p.Addr())
+	case v.referenceAt(p.Addr()) != "":
+		v.wrong(field, "%v is the reference point %q: enter an address that no machine has.", p.Addr(), v.referenceAt(p.Addr()))
 	case seen[p.Addr()]:
-		v.wrong(field, "%v is entered twice: a virtual address is unique (A40).", p.Addr())
+		v.wrong(field, "%v is entered twice: enter another one, a virtual address is unique.", p.Addr())
 	}
 	seen[p.Addr()] = true
 	return true
@@ -158,7 +171,7 @@ func (v *validation) baseAddresses(i int, a VirtualAddress) {
 	for _, b := range pair {
 		field := fmt.Sprintf("addresses[%d].%s", i, b.field)
 		if v.host(field, b.addr, true) && !net.Contains(b.addr) {
-			v.wrong(field, "%v is not in %v, the network of the virtual address (A37): correct one of them.", b.addr, net)
+			v.wrong(field, "%v is not in %v, the network of the virtual address: correct one of them.", b.addr, net)
 		}
 	}
 	if a.MasterAddress.IsValid() && a.MasterAddress == a.SlaveAddress {
@@ -174,8 +187,8 @@ func (v *validation) aliases(i int, a VirtualAddress, bases, seen map[netip.Addr
 	}
 	for j, p := range a.Aliases {
 		field := fmt.Sprintf("addresses[%d].aliases[%d]", i, j)
-		if v.virtual(field, p, bases, seen) && !a.Address.Masked().Contains(p.Addr()) {
-			v.wrong(field, "%v is not in %v, the network of the virtual address (A37).", p.Addr(), a.Address.Masked())
+		if v.virtual(field, p, bases, seen) && !bases[p.Addr()] && !a.Address.Masked().Contains(p.Addr()) {
+			v.wrong(field, "%v is not in %v, the network of the virtual address: enter one of that network, or make it a virtual address of its own.", p.Addr(), a.Address.Masked())
 		}
 	}
 }
@@ -214,8 +227,8 @@ func isEdge(p netip.Prefix) bool {
 
 // IsVolumeName keeps names fit for file names, beats and device names.
 func IsVolumeName(s string) bool {
-	if s == "" || len(s) > 16 {
-		return false
+	if s == "" || len(s) > 16 || s[0] == '-' {
+		return false // a leading - would be read as a flag
 	}
 	return !strings.ContainsFunc(s, func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' })
 }

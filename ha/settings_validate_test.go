@@ -127,6 +127,7 @@ var dataFaults = []fault{
 	{"A35 none", "replication.slave_address", "missing", func(s *Settings) { s.Replication.SlaveAddress = netip.Addr{} }},
 	{"A35 same", "replication.slave_address", "slave's own", func(s *Settings) { s.Replication.SlaveAddress = s.Replication.MasterAddress }},
 	{"volume name", "replication.volumes[0].name", "1 to 16", func(s *Settings) { s.Replication.Volumes[0].Name = "../x" }},
+	{"volume name like a flag", "replication.volumes[0].name", "digit first", func(s *Settings) { s.Replication.Volumes[0].Name = "-a" }},
 	{"volume name twice", "replication.volumes[1].name", "twice", func(s *Settings) { s.Replication.Volumes[1].Name = "data" }},
 	{"index twice", "replication.volumes[1].index", "free one", func(s *Settings) { s.Replication.Volumes[1].Index = 0 }},
 	{"index", "replication.volumes[1].index", "0 to 15", func(s *Settings) { s.Replication.Volumes[1].Index = 16 }},
@@ -142,16 +143,20 @@ var dataFaults = []fault{
 		s.Replication.Volumes[1].Filesystem, s.Replication.Volumes[1].MountPoint = "ext4", "/srv/data/more"
 	}},
 	{"many volumes", "replication.volumes", "at most 16", func(s *Settings) { s.Replication.Volumes = make([]VolumeSetting, 17) }},
-	{"A37 address", "addresses[0].slave_address", "A37", func(s *Settings) { s.Addresses[0].SlaveAddress = ipOf("10.99.1.2") }},
-	{"A37 alias", "addresses[0].aliases[0]", "A37", func(s *Settings) { s.Addresses[0].Aliases[0] = netOf("10.99.1.2/24") }},
+	{"A37 address", "addresses[0].slave_address", "not in 10.88.1.0/24", func(s *Settings) { s.Addresses[0].SlaveAddress = ipOf("10.99.1.2") }},
+	{"A37 alias", "addresses[0].aliases[0]", "not in 10.88.1.0/24", func(s *Settings) { s.Addresses[0].Aliases[0] = netOf("10.99.1.2/24") }},
 	{"A39 none", "addresses[0].master_address", "missing", func(s *Settings) { s.Addresses[0].MasterAddress = netip.Addr{} }},
 	{"A39 same", "addresses[0].slave_address", "slave's own", func(s *Settings) { s.Addresses[0].SlaveAddress = ipOf("10.88.1.1") }},
-	{"A40", "addresses[0].aliases[0]", "A40", func(s *Settings) { s.Addresses[0].Aliases[0] = netOf("10.88.1.100/24") }},
-	{"A41", "addresses[2].device", "A41", func(s *Settings) {
+	{"A40", "addresses[0].aliases[0]", "twice", func(s *Settings) { s.Addresses[0].Aliases[0] = netOf("10.88.1.100/24") }},
+	{"A41", "addresses[2].device", "as its alias", func(s *Settings) {
 		a := s.Addresses[0]
 		a.Address, a.Aliases = netOf("10.88.1.102/24"), nil
 		s.Addresses = append(s.Addresses, a)
 	}},
+	{"a reference point's", "addresses[0].address", "gateway", func(s *Settings) { s.Addresses[0].Address = netOf("10.88.1.254/24") }},
+	{"a node's own is virtual (A22)", "general.master_address", "own address", func(s *Settings) { s.General.MasterAddress = ipOf("10.88.1.100") }},
+	{"a replication address is virtual (A35)", "replication.slave_address", "own address", func(s *Settings) { s.Replication.SlaveAddress = ipOf("10.88.1.100") }},
+	{"speed in its own unit (A33)", "replication.rate", "0.005 MB/s", func(s *Settings) { s.Replication.Rate = 5000 }},
 	{"a node's own", "addresses[0].address", "third one", func(s *Settings) { s.Addresses[0].Address = netOf("10.88.1.2/24") }},
 	{"broadcast", "addresses[0].address", "10.88.1.100/24", func(s *Settings) { s.Addresses[0].Address = netOf("10.88.1.255/24") }},
 	{"IPv6", "addresses[0].address", "IPv6", func(s *Settings) { s.Addresses[0].Address = netOf("fd00::1/64") }},
@@ -185,6 +190,21 @@ func TestValidateNamesTheField(t *testing.T) {
 				}
 				t.Errorf("nothing at %s says %q: %v", f.field, f.says, found)
 			})
+		}
+	}
+}
+
+// One fault is one message at its field: what follows from it is not said too.
+func TestOneFaultIsOneMessage(t *testing.T) {
+	for field, change := range map[string]func(*Settings){
+		"heartbeat.interval":      func(s *Settings) { s.Heartbeat.Interval = 6 * time.Second },
+		"heartbeat.dead_time":     func(s *Settings) { s.Heartbeat.DeadTime = time.Hour },
+		"addresses[0].aliases[0]": func(s *Settings) { s.Addresses[0].Aliases[0] = netOf("10.88.2.1/24") },
+	} {
+		s := labSettings()
+		change(&s)
+		if found := s.Validate(labLimits); len(found) != 1 || found[0].Field != field {
+			t.Errorf("%s: %v", field, found)
 		}
 	}
 }

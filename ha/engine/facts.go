@@ -105,7 +105,7 @@ func (e *engine) observed() []ha.Condition {
 	}
 	for _, s := range e.settings.Services {
 		if state := e.serviceState(s.Name); state.State == "failed" {
-			add("service.failed", ha.Critical, s.Name, "Service "+s.Name+" failed: "+orElse(state.Error, "it ended")+".",
+			add("service.failed", ha.Critical, s.Name, failedText(s.Name, state.Error),
 				"Look at its log below the run folder, services/"+s.Name+".log.")
 		}
 	}

@@ -64,7 +64,7 @@ func (e *engine) watchProcesses(list []control.Process) {
 		if known && p.Restarts > before || !known && p.Restarts > 0 && processAge(p.PID) < restartShown {
 			e.restarted[p.Name] = now()
 			e.note(control.Event{Log: "failover", Code: "process.restarted", Severity: ha.Warning,
-				Text: fmt.Sprintf("Process %s ended and was started again (%d times since power-on).", p.Name, p.Restarts)})
+				Text: fmt.Sprintf("Process %s ended and was started again (restart %d since power-on).", p.Name, p.Restarts)})
 		}
 	}
 }

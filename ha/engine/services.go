@@ -2,8 +2,8 @@ package engine
 
 import (
 	"context"
-	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"evenkeel/ha"
@@ -94,7 +94,7 @@ func (e *engine) refreshServices() {
 	for _, s := range e.services {
 		if s.State == "failed" && before[s.Name] != "failed" {
 			e.note(control.Event{Log: "failover", Code: "service.failed", Severity: ha.Critical,
-				Text: fmt.Sprintf("Service %s failed: %s.", s.Name, orElse(s.Error, "it ended"))})
+				Text: failedText(s.Name, s.Error)})
 		}
 	}
 }
@@ -147,4 +147,9 @@ func (e *engine) moveService(f ha.Facts, name string, call func(ctx context.Cont
 			}
 		})
 	})
+}
+
+// failedText says that a service failed. A service's own error may say so itself.
+func failedText(name, cause string) string {
+	return "Service " + name + " failed: " + orElse(strings.TrimPrefix(cause, "service "+name+" failed: "), "it ended") + "."
 }
