@@ -19,7 +19,7 @@ const addresses = "addresses"
 func (p *Pages) Addresses() func(http.ResponseWriter, *http.Request) error {
 	return p.serve(settingsPage{
 		path: "/ha/addresses", title: "Virtual IP Addresses",
-		intro:    "Addresses that belong to the running master and move with the role. Clients use these; one per device, with any number of aliases.",
+		intro:    "Addresses that belong to the running master and move with the role. Clients use these; further addresses of the same network are aliases.",
 		lists:    []listOf{{name: addresses, key: "address", fresh: func(f *form, i int) { f.values.Set(at(addresses, i, "enabled"), "on") }}},
 		encode:   encodeAddresses,
 		decode:   decodeAddresses,
@@ -66,8 +66,8 @@ func decodeAddresses(f *form, s *ha.Settings) {
 func (f *form) aliases(name string) []netip.Prefix {
 	var list []netip.Prefix
 	for _, s := range strings.FieldsFunc(f.text(name), func(r rune) bool { return strings.ContainsRune(" \t\r\n,;", r) }) {
-		if len(list) == rowsMost {
-			f.wrong(name, "There are more than %d aliases: remove some.", rowsMost)
+		if len(list) == ha.MaxAliases {
+			f.wrong(name, "There are more than %d aliases: remove some, or make a virtual address of its own of them.", ha.MaxAliases)
 			break
 		}
 		list = append(list, f.prefix(name, s))
@@ -112,12 +112,12 @@ func addressTable(s *control.Status, stale bool) templates.Table {
 	t := templates.Table{ID: "virtual-addresses", Caption: "Virtual addresses on this node", Empty: "There is no virtual address.",
 		Head: []string{"Address", "Device", "Held here", "Since"}}
 	for _, a := range s.Addresses {
-		state := templates.State{Kind: templates.Info, Word: "not here"}
+		state := templates.State{Kind: templates.Quiet, Word: "not here"}
 		switch {
 		case a.Held:
 			state = templates.State{Kind: templates.OK, Word: "held"}
 		case s.RunningRole == string(ha.MasterSide):
-			state = templates.State{Kind: templates.Critical, Word: "missing"}
+			state = templates.State{Kind: templates.Warning, Word: "missing"}
 		}
 		t.Rows = append(t.Rows, []templates.Cell{{Text: a.Address, Mono: true}, {Text: a.Device, Mono: true}, {State: aged(state, stale)}, {Text: sinceText(a.Since)}})
 	}

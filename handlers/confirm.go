@@ -57,6 +57,9 @@ func (p *Pages) switchOver(w http.ResponseWriter, r *http.Request, o order) erro
 		return p.preview(w, r, o, true, http.StatusUnprocessableEntity, confirm, &templates.Problem{Href: "#" + templates.FieldID("confirm"),
 			Text: fmt.Sprintf("%q is not this node's name: type %s.", confirm, p.Node)})
 	}
+	if err := p.awake(); err != nil {
+		return err
+	}
 	visitor := VisitorOf(r.Context())
 	patient(w)
 	outcome, err := o.give(context.WithoutCancel(r.Context()), control.Order{Force: force, Confirm: confirm, Digest: r.PostFormValue("digest"), By: visitor.User})
@@ -68,21 +71,26 @@ func (p *Pages) switchOver(w http.ResponseWriter, r *http.Request, o order) erro
 		return err
 	}
 	p.audit(r, o.title, "", fmt.Sprintf("force=%t: %s", force, outcome.Text))
-	return p.result(w, r, "/ha/status", outcome)
+	return p.result(w, r, "/ha/status", o.title, outcome)
 }
 
 // preview shows what would happen. problem is what was wrong with a post, if it was one.
 func (p *Pages) preview(w http.ResponseWriter, r *http.Request, o order, force bool, status int, typed string, problem *templates.Problem) error {
-	outcome, err := o.give(r.Context(), control.Order{DryRun: true, Force: force, Confirm: confirmIf(force, p.Node), By: VisitorOf(r.Context()).User})
+	if err := p.awake(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), askLimit)
+	defer cancel()
+	outcome, err := o.give(ctx, control.Order{DryRun: true, Force: force, Confirm: confirmIf(force, p.Node), By: VisitorOf(r.Context()).User})
 	var refused *control.Error
 	if errors.As(err, &refused) && refused.Exit == control.ExitRefused {
 		outcome = control.Outcome{Text: refused.Text}
 	} else if err != nil {
 		return err
 	}
-	view := templates.ConfirmPage{Frame: p.frame(r, o.title, "/ha/tools"), Lead: o.lead, Action: o.path, Steps: planOf(outcome.Steps), Gap: gapText(outcome.ExpectedGapMS)}
+	view := templates.ConfirmPage{Frame: p.frame(r, o.title, "/ha/tools"), Lead: o.lead, Action: o.path}
 	if problem != nil {
-		view.Frame.Problems = []templates.Problem{*problem}
+		view.Frame.Problems, view.Frame.Refused = []templates.Problem{*problem}, notDone
 	}
 	for _, b := range outcome.Blockers {
 		view.Blockers = append(view.Blockers, templates.Blocker{Code: b.Code, Text: b.Text})
@@ -90,9 +98,10 @@ func (p *Pages) preview(w http.ResponseWriter, r *http.Request, o order, force b
 	may := refused == nil && len(outcome.Blockers) == 0
 	view.State = templates.State{Kind: templates.OK, Word: "It can be done now."}
 	if !may {
-		view.State = templates.State{Kind: templates.Critical, Word: "It cannot be done now: " + outcome.Text}
+		view.State = templates.State{Kind: templates.Critical, Word: cannot(outcome)}
 	}
 	if may || force {
+		view.Steps, view.Gap = planOf(outcome.Steps), gapText(outcome.ExpectedGapMS)
 		view.Button = o.button
 		view.Hidden = []templates.Hidden{{Name: "digest", Value: outcome.Digest}}
 	}
@@ -103,6 +112,17 @@ func (p *Pages) preview(w http.ResponseWriter, r *http.Request, o order, force b
 		view.Alone, view.AloneURL = "Start with this node's data by force", o.path+"?force=on"
 	}
 	return p.render(w, r, status, templates.Confirm(view))
+}
+
+// notDone heads what was wrong with a confirmation.
+const notDone = "Nothing was done. Please correct:"
+
+// cannot says why an order cannot be given; blockers stand below it in a list of their own.
+func cannot(o control.Outcome) string {
+	if len(o.Blockers) > 0 || o.Text == "" {
+		return "It cannot be done now."
+	}
+	return "It cannot be done now: " + o.Text
 }
 
 // planOf shows the steps of a dry run, with the time that each took last.

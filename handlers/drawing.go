@@ -63,12 +63,10 @@ func plates(s *control.Status, stale bool) (own, peer templates.Plate) {
 	own = templates.Plate{Name: s.Node, Configured: s.Node + " · configured " + s.ConfiguredRole, State: aged(roleState(s.State), stale), Note: "this node"}
 	peer = templates.Plate{Name: s.Peer.Node, Configured: s.Peer.Node + " · configured " + otherSide(s.ConfiguredRole), State: aged(peerState(s.Peer), stale)}
 	own.Role, peer.Role = own.State.Word, peer.State.Word
-	if own.State.Kind == templates.OK {
-		own.State.Word = "runs"
-	}
+	own.State.Word = stateWords[ha.Role(s.State)]
 	peer.State.Word = peerWords[ha.PeerVerdict(s.Peer.Verdict)]
 	if s.Peer.LastHeardMS != nil {
-		peer.Note = "heard " + spanText(*s.Peer.LastHeardMS) + " ago"
+		peer.Note = "heard " + heardText(*s.Peer.LastHeardMS)
 	} else {
 		peer.Note = "never heard"
 	}
@@ -86,6 +84,10 @@ func plates(s *control.Status, stale bool) (own, peer templates.Plate) {
 	}
 	return own, peer
 }
+
+// stateWords say below a role what it means.
+var stateWords = map[ha.Role]string{ha.Master: "serves", ha.Slave: "stands by", ha.Starting: "listens for the other node", ha.Promoting: "becomes master",
+	ha.Demoting: "gives the role away", ha.Standby: "must not become master", ha.Blocked: "waits for a person", ha.Failed: "could not stop something"}
 
 // peerWords say what is heard of the other node.
 var peerWords = map[ha.PeerVerdict]string{ha.PeerAlive: "alive", ha.PeerSuspect: "beats are missing", ha.PeerSick: "only its kernel answers",
@@ -108,14 +110,14 @@ func linesOf(s *control.Status, stale, ownIsLeft bool) []templates.Line {
 		if l.LastHeardMS != nil {
 			detail = spanText(*l.LastHeardMS)
 		}
-		if state.Kind != templates.OK {
+		if state.Kind != templates.OK && state.Word != detail {
 			detail = state.Word + ", " + detail
 		}
 		lines = append(lines, templates.Line{Name: l.Name, Detail: detail, State: state, Dashed: state.Kind != templates.OK})
 	}
 	for _, v := range s.Volumes {
 		state := aged(diskState(v), stale)
-		line := templates.Line{Name: v.Name, Volume: true, State: state, Dashed: !connected(v.Connection), Detail: v.Disk + " / " + v.PeerDisk}
+		line := templates.Line{Name: v.Name, Volume: true, State: state, Dashed: stale || !connected(v.Connection), Detail: v.Disk + " / " + v.PeerDisk}
 		switch {
 		case v.SplitBrain:
 			line.Detail = "split-brain, " + v.Connection

@@ -51,7 +51,7 @@ func (f *form) addr(name string) netip.Addr {
 	}
 	a, err := netip.ParseAddr(s)
 	if err != nil {
-		f.wrong(name, "%q is not an address: enter one such as 10.88.1.1.", s)
+		f.wrong(name, "%q is not an address: enter one such as 10.88.1.1.", clip(s))
 	}
 	return a
 }
@@ -63,39 +63,61 @@ func (f *form) prefix(name, s string) netip.Prefix {
 	}
 	p, err := netip.ParsePrefix(s)
 	if err != nil {
-		f.wrong(name, "%q is not an address with its prefix length: enter one such as 10.88.1.100/24.", s)
+		f.wrong(name, "%q is not an address with its prefix length: enter one such as 10.88.1.100/24.", clip(s))
 	}
 	return p
 }
 
-// decimal reads a number that may have decimals, with point or comma.
-func (f *form) decimal(name, what string) (value float64, ok bool) {
+// decimal reads a number that may have decimals, with point or comma; digits only, so that neither a unit nor a notation of
+// programmers passes for one. right says what would be right.
+func (f *form) decimal(name string, most float64, what, right string) (value float64, ok bool) {
 	s := strings.Replace(f.text(name), ",", ".", 1)
 	value, err := strconv.ParseFloat(s, 64)
-	if err != nil || math.IsNaN(value) || math.IsInf(value, 0) || value < 0 {
-		f.wrong(name, "%q is not %s.", f.text(name), what)
-		return 0, false
+	switch {
+	case s == "":
+		f.wrong(name, "Nothing is entered: %s.", right)
+	case err != nil || strings.Trim(s, "0123456789.") != "":
+		f.wrong(name, "%q is not %s: %s.", clip(f.text(name)), what, right)
+	case value > most:
+		f.wrong(name, "%s is too much: %s.", clip(f.text(name)), right)
+	default:
+		return value, true
 	}
-	return value, true
+	return 0, false
 }
 
-// seconds reads a time in seconds, at most a day.
+// secondsMost is what a field of seconds can hold; each setting has a lower limit of its own.
+const secondsMost = 86400
+
+// seconds reads a time in seconds.
 func (f *form) seconds(name string) time.Duration {
-	value, ok := f.decimal(name, "a time in seconds: enter a number such as 3 or 0.6")
+	value, ok := f.decimal(name, secondsMost, "a time in seconds", "enter a number such as 3 or 0.6")
 	if !ok {
 		return 0
 	}
-	return time.Duration(math.Round(min(value, 86400) * float64(time.Second)))
+	return time.Duration(math.Round(value * float64(time.Second)))
 }
 
 // whole reads a whole number up to most.
 func (f *form) whole(name string, most int) int {
 	n, err := strconv.Atoi(f.text(name))
-	if err != nil || n < 0 || n > most {
-		f.wrong(name, "%q is not a whole number from 0 to %d.", f.text(name), most)
-		return 0
+	switch {
+	case f.text(name) == "":
+		f.wrong(name, "Nothing is entered: enter a whole number from 0 to %d.", most)
+	case err != nil || n < 0 || n > most:
+		f.wrong(name, "%q is not a whole number from 0 to %d.", clip(f.text(name)), most)
+	default:
+		return n
 	}
-	return n
+	return 0
+}
+
+// clip shortens what was entered for a message; the field keeps all of it.
+func clip(s string) string {
+	if len(s) <= 64 {
+		return s
+	}
+	return strings.ToValidUTF8(s[:61], "") + "..."
 }
 
 // rows counts the rows of a list: key is a field that every row has.

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"sort"
+	"strings"
 	"time"
 
 	"evenkeel/ha/control"
@@ -25,8 +26,6 @@ func (p *Pages) Logs(w http.ResponseWriter, r *http.Request) error {
 	frame := p.frame(r, "Logs", "/ha/logs")
 	if follow {
 		frame.Live, frame.Refresh = "/live?page=%2Fha%2Flogs&"+logQuery(f, false), logRefresh
-	} else {
-		frame.Live = "/live?page=none"
 	}
 	tab := func(log, title string) templates.Tab {
 		other := f
@@ -116,7 +115,7 @@ func (p *Pages) logList(ctx context.Context, f control.EventFilter) templates.Lo
 	for _, e := range events {
 		out.Events = append(out.Events, templates.LogEvent{
 			ID: fmt.Sprint(e.ID), At: e.At.Local().Format("2006-01-02 15:04:05.000"), Full: e.At.Format(time.RFC3339Nano), Node: e.Node,
-			State: templates.State{Kind: severityKind(e.Severity), Word: string(e.Severity)}, Code: e.Code, Text: e.Text, Epoch: e.Epoch, Consequent: e.Cause != 0,
+			State: templates.State{Kind: severityKind(e.Severity), Word: string(e.Severity)}, Code: e.Code, Text: e.Text, Epoch: strings.TrimPrefix(e.Epoch, "0/"), Consequent: e.Cause != 0,
 		})
 	}
 	return out

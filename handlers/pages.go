@@ -81,6 +81,17 @@ type Pages struct {
 // StaleAfter is how old a status may be before everything that rests on it turns grey: three of the engine's intervals of one second.
 const StaleAfter = 3 * time.Second
 
+// askLimit is how long a page waits for an answer of the engine: what it can say without one it says then.
+const askLimit = 5 * time.Second
+
+// awake says whether the engine can be ordered anything: one that hangs would let the browser wait for the order's whole time.
+func (p *Pages) awake() error {
+	if live := p.Live(); live.Own == nil || p.stale(live.OwnAt) {
+		return &Fail{Status: http.StatusServiceUnavailable, Text: "This node's engine does not answer, so nothing was ordered: try again when it does."}
+	}
+	return nil
+}
+
 // Visitor is who asks.
 type Visitor struct {
 	User    string
@@ -104,7 +115,11 @@ func VisitorOf(ctx context.Context) Visitor {
 // frame makes the frame of a page.
 func (p *Pages) frame(r *http.Request, title, path string) templates.Frame {
 	v := VisitorOf(r.Context())
-	return templates.Frame{Title: title, Path: path, Assets: p.Assets, User: v.User, Bar: p.bar(), Notice: p.notices.take(v.Session)}
+	f := templates.Frame{Title: title, Path: path, Assets: p.Assets, User: v.User, Bar: p.bar(), Notice: p.notices.take(v.Session)}
+	if v.User != "" {
+		f.Live = "/live?page=none" // the top bar, on every page
+	}
+	return f
 }
 
 // render writes a page. It goes through a buffer: after the first byte an error could not become an error page.

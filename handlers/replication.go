@@ -14,8 +14,9 @@ import (
 )
 
 const (
-	volumes = "replication.volumes"
-	mega    = 1_000_000 // bytes in the MB of the speed field
+	volumes  = "replication.volumes"
+	mega     = 1_000_000 // bytes in the MB of the speed field
+	rateMost = 100_000   // MB/s
 )
 
 // Replication serves the page Disk Replication (A33 to A35).
@@ -70,8 +71,11 @@ func decodeReplication(f *form, s *ha.Settings) {
 	r := &s.Replication
 	r.Rate = 0
 	if f.text("replication.rate") != "" {
-		if value, ok := f.decimal("replication.rate", "a speed in MB/s: enter a number such as 50, or nothing for no limit"); ok {
-			r.Rate = max(1, uint64(math.Round(min(value, 1e9)*mega)))
+		if value, ok := f.decimal("replication.rate", rateMost, "a speed in MB/s", "enter 0.01 to 100000, or nothing for no limit"); ok {
+			r.Rate = uint64(math.Round(value * mega))
+			if r.Rate == 0 { // what means "no limit" to the settings
+				f.wrong("replication.rate", "%s MB/s would never end a sync: enter 0.01 to 100000, or nothing for no limit.", clip(f.text("replication.rate")))
+			}
 		}
 	}
 	r.ViaLAN = f.flag("replication.via_lan")
@@ -100,7 +104,7 @@ func replicationSections(_ context.Context, f *form) []templates.Section {
 		}
 		number := f.field(templates.NumberField, at(volumes, i, "index"), "Number", "Its replication port is 7790 plus this number.")
 		list.Items = append(list.Items, templates.Item{Title: title, Remove: removeButton(volumes, i), Rows: []templates.Row{
-			row(f.field(templates.TextField, at(volumes, i, "name"), "Name", "1 to 16 of a-z, 0-9 and -."), number),
+			row(f.field(templates.TextField, at(volumes, i, "name"), "Name", "1 to 16 of a-z, 0-9 and -, a letter or digit first."), number),
 			row(mono(f.field(templates.TextField, at(volumes, i, "master_backing"), "Master backing device", "Disk, partition or file that holds the data there."), "/dev/sdb1"),
 				mono(f.field(templates.TextField, at(volumes, i, "slave_backing"), "Slave backing device", ""), "/dev/sdb1")),
 			row(choices(f.field(templates.SelectField, at(volumes, i, "filesystem"), "Filesystem", ""),
@@ -146,7 +150,7 @@ func diskState(v control.Volume) templates.State {
 		return templates.State{Kind: templates.Critical, Word: v.Disk + ", holding"}
 	case v.Disk == string(ha.UpToDate) && v.PeerDisk == v.Disk && connected(v.Connection):
 		return templates.State{Kind: templates.OK, Word: v.Disk}
-	case v.Disk == string(ha.UpToDate), v.Disk == string(ha.Consistent), v.Disk == string(ha.Inconsistent) && v.Resync != nil:
+	case v.Disk == string(ha.UpToDate), v.Disk == string(ha.Consistent), v.Disk == string(ha.Outdated), v.Disk == string(ha.Inconsistent): // as their conditions
 		return templates.State{Kind: templates.Warning, Word: v.Disk}
 	case v.Disk == "" || v.Disk == string(ha.DUnknown):
 		return templates.State{Kind: templates.Unknown, Word: "unknown"}

@@ -47,9 +47,12 @@ func (p *Pages) serviceSections(ctx context.Context, f *form) []templates.Sectio
 	list := templates.Section{ID: templates.FieldID(services), Title: "Placed services", List: true, Error: f.errorAt(services),
 		Add: "add:" + services, AddLabel: "Add a service", Empty: "None: a takeover moves addresses and volumes only."}
 	offered := []templates.Option{{Value: "", Label: "choose a service"}}
+	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	defer cancel()
 	catalogue, err := p.Engine.Catalogue(ctx)
 	if err != nil {
-		list.Help = "The catalogue cannot be read now: " + err.Error()
+		list.Help = "The catalogue cannot be read now, so no other service can be chosen: " + err.Error() + "."
+		catalogue = placed(f) // what is placed was in it
 	}
 	for _, c := range catalogue {
 		label := c.Name
@@ -73,6 +76,16 @@ func (p *Pages) serviceSections(ctx context.Context, f *form) []templates.Sectio
 	return []templates.Section{list}
 }
 
+// placed lists the services of a form.
+func placed(f *form) (list []control.CatalogueEntry) {
+	for i := range f.rows(services, "name") {
+		if name := f.text(at(services, i, "name")); name != "" {
+			list = append(list, control.CatalogueEntry{Name: name})
+		}
+	}
+	return list
+}
+
 // serviceTable shows how the placed services are on this node.
 func serviceTable(s *control.Status, stale bool) templates.Table {
 	t := templates.Table{ID: "services-here", Caption: "Services on this node", Empty: "No service is placed.",
@@ -91,7 +104,7 @@ func serviceState(x control.Service, role string) templates.State {
 		return templates.State{Kind: templates.Info, Word: x.State}
 	case "stopped":
 		if x.Placement != role && x.Placement != string(ha.Both) {
-			return templates.State{Kind: templates.Info, Word: "stopped, as placed"}
+			return templates.State{Kind: templates.Quiet, Word: "stopped, as placed"}
 		}
 		return templates.State{Kind: templates.Warning, Word: x.State}
 	case "failed":

@@ -48,7 +48,12 @@ func (p *Pages) serve(page settingsPage) func(http.ResponseWriter, *http.Request
 			f := &form{values: page.encode(latest)}
 			return p.show(w, r, page, f, latest, http.StatusOK, nil, false)
 		}
-		if err := r.ParseForm(); err != nil {
+		err = r.ParseForm()
+		var large *http.MaxBytesError
+		if errors.As(err, &large) {
+			return &Fail{Status: http.StatusRequestEntityTooLarge, Text: fmt.Sprintf("The form holds more than %d KB, so nothing was saved: go back in the browser and shorten what you entered.", large.Limit>>10)}
+		}
+		if err != nil {
 			return &Fail{Status: http.StatusBadRequest, Text: "The form could not be read: load the page again and enter the values anew."}
 		}
 		f := &form{values: r.PostForm}
@@ -108,14 +113,14 @@ func (p *Pages) conflict(w http.ResponseWriter, r *http.Request, page settingsPa
 	c := &templates.Conflict{Text: fmt.Sprintf("%s saved revision %d after you opened this page at revision %d. Nothing of yours is lost: your values stand below. Update saves them over the stored ones; Discard shows the stored ones.",
 		newer.SavedBy, newer.Revision, base)}
 	theirs := page.encode(newer)
-	labels := labelsOf(page.sections(r.Context(), f))
+	mine, stored := fieldsOf(page.sections(r.Context(), f)), fieldsOf(page.sections(r.Context(), &form{values: theirs}))
 	for _, name := range names(f.values, theirs) {
-		label := labels[name]
-		if label == "" {
-			label = name
+		field, known := mine[name]
+		if !known { // a row that somebody else added
+			field, known = stored[name]
 		}
-		if f.values.Get(name) != theirs.Get(name) && name != "base" && name != "do" {
-			c.Rows = append(c.Rows, templates.Difference{Label: label, Yours: shown(f.values.Get(name)), Theirs: shown(theirs.Get(name))})
+		if known && f.text(name) != strings.TrimSpace(theirs.Get(name)) {
+			c.Rows = append(c.Rows, templates.Difference{Label: field.Label, Yours: entered(field, f.values.Get(name)), Theirs: entered(field, theirs.Get(name))})
 		}
 	}
 	return p.show(w, r, page, f, newer, http.StatusConflict, c, false)
@@ -180,26 +185,30 @@ func (p *Pages) latest(ctx context.Context) (ha.Settings, error) {
 	return s, nil
 }
 
-// problems makes the summary: each line leads to its field, here or on the page that has it.
+// problems makes the summary: each line leads to its field. What is wrong on another page is shown when nothing is on this one: it is
+// mostly the same fault, seen from the other field.
 func problems(list ha.FieldErrors, path string, sections []templates.Section) []templates.Problem {
-	labels := labelsOf(sections)
-	var out []templates.Problem
+	fields := fieldsOf(sections)
+	var out, elsewhere []templates.Problem
 	for _, e := range list {
 		name := e.Field
-		if labels[name] == "" { // an element of a field that holds a list, or a whole list
+		if fields[name].Label == "" { // an element of a field that holds a list, or a whole list
 			name, _, _ = strings.Cut(name, "].aliases[")
 			if name != e.Field {
 				name += "].aliases"
 			}
 		}
 		switch home := homeOf(e.Field); {
-		case labels[name] != "":
-			out = append(out, templates.Problem{Href: "#" + templates.FieldID(name), Text: labels[name] + ": " + e.Text})
+		case fields[name].Label != "":
+			out = append(out, templates.Problem{Href: "#" + templates.FieldID(name), Text: fields[name].Label + ": " + e.Text})
 		case home.Path == path:
 			out = append(out, templates.Problem{Href: "#" + templates.FieldID(e.Field), Text: e.Text})
 		default:
-			out = append(out, templates.Problem{Href: home.Path, Text: "On the page " + home.Title + ": " + e.Text})
+			elsewhere = append(elsewhere, templates.Problem{Href: home.Path, Text: "On the page " + home.Title + ": " + e.Text})
 		}
+	}
+	if len(out) == 0 {
+		return elsewhere
 	}
 	return out
 }
@@ -216,13 +225,14 @@ func homeOf(field string) templates.Link {
 	return templates.Navigation[0].Links[1]
 }
 
-// labelsOf names every field of a page.
-func labelsOf(sections []templates.Section) map[string]string {
-	labels := map[string]string{}
+// fieldsOf are all fields of a page by their names; the label of one in a list names its row too.
+func fieldsOf(sections []templates.Section) map[string]templates.Field {
+	fields := map[string]templates.Field{}
 	note := func(prefix string, rows []templates.Row) {
 		for _, r := range rows {
 			for _, f := range r.Fields {
-				labels[f.Name] = prefix + f.Label
+				f.Label = prefix + f.Label
+				fields[f.Name] = f
 			}
 		}
 	}
@@ -232,7 +242,18 @@ func labelsOf(sections []templates.Section) map[string]string {
 			note(item.Title+", ", item.Rows)
 		}
 	}
-	return labels
+	return fields
+}
+
+// entered writes what a field holds so that it can be compared.
+func entered(f templates.Field, value string) string {
+	if f.Kind != templates.CheckField {
+		return shown(value)
+	}
+	if value == "on" {
+		return "on"
+	}
+	return "off"
 }
 
 // names lists the names of both forms in order.
@@ -268,5 +289,5 @@ func shown(s string) string {
 	if s == "" {
 		return "(empty)"
 	}
-	return strings.ReplaceAll(s, "\n", " ")
+	return strings.Join(strings.Fields(s), " ")
 }

@@ -34,7 +34,7 @@ func (p *Pages) SignIn(door Door) func(http.ResponseWriter, *http.Request) error
 		address := VisitorOf(r.Context()).Address
 		if wait := door.Wait(address, name); wait > 0 {
 			w.Header().Set("Retry-After", fmt.Sprint(int(wait.Seconds())+1))
-			return p.askName(w, r, http.StatusTooManyRequests, name, next, fmt.Sprintf("Too many tries: wait %s, then try again.", spanText(wait.Milliseconds())))
+			return p.askName(w, r, http.StatusTooManyRequests, name, next, fmt.Sprintf("Too many tries: wait %s, then try again.", spanText((wait.Truncate(time.Second)+time.Second).Milliseconds())))
 		}
 		user, err := door.Authenticate(r.Context(), name, r.PostFormValue("password"))
 		if err != nil && !door.Wrong(err) {
@@ -69,7 +69,7 @@ func (p *Pages) SignOut(door Door) func(http.ResponseWriter, *http.Request) erro
 
 func (p *Pages) askName(w http.ResponseWriter, r *http.Request, status int, name, next, problem string) error {
 	frame := p.frame(r, "Sign in", "/signin")
-	frame.User = ""
+	frame.User, frame.Live = "", ""
 	host := r.Host
 	if frame.Bar.Host != "" {
 		host = frame.Bar.Host

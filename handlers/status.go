@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"evenkeel/ha"
@@ -83,12 +84,14 @@ func (p *Pages) sentence(live Snapshot, peer *control.Status, stale bool) templa
 	}
 	peerRuns := s.Peer.Alive && s.Peer.RunningRole != nil && *s.Peer.RunningRole == string(ha.MasterSide)
 	switch {
+	case s.RunningRole == string(ha.MasterSide) && s.Peer.Verdict == string(ha.PeerSuspect):
+		return say(templates.Warning, "%s serves as master; it misses the beats of %s and looks whether that node still answers.", s.Node, s.Peer.Node)
 	case s.RunningRole == string(ha.MasterSide) && !s.Peer.Alive:
 		return say(templates.Critical, "%s serves as master alone: %s is %s.", s.Node, s.Peer.Node, s.Peer.Verdict)
 	case s.RunningRole == string(ha.MasterSide):
-		return p.standing(s.Node, s.Peer.Node, readiness(s, peer))
+		return standing(s.Node, s.Peer.Node, stateOf(s.Peer), readiness(s, peer))
 	case peerRuns:
-		return p.standing(s.Peer.Node, s.Node, &s.Takeover)
+		return standing(s.Peer.Node, s.Node, s.State, &s.Takeover)
 	case s.State == string(ha.Promoting), s.State == string(ha.Demoting), s.State == string(ha.Starting):
 		return say(templates.Info, "%s is %s; nobody serves at this moment.", s.Node, s.State)
 	case s.Peer.Alive && s.Peer.State != nil && *s.Peer.State == string(ha.Promoting):
@@ -96,22 +99,53 @@ func (p *Pages) sentence(live Snapshot, peer *control.Status, stale bool) templa
 	case s.Peer.Verdict == string(ha.PeerSuspect):
 		return say(templates.Warning, "%s misses the beats of %s and looks whether it still serves.", s.Node, s.Peer.Node)
 	}
+	if s.State == string(ha.Blocked) {
+		return say(templates.Critical, "Nobody serves: %s waits for %s or for you, %s is %s.", s.Node, s.Peer.Node, s.Peer.Node, s.Peer.Verdict)
+	}
 	return say(templates.Critical, "Nobody serves: %s is %s, %s is %s.", s.Node, s.State, s.Peer.Node, s.Peer.Verdict)
 }
 
+// stateOf is the state that the other node told; "" if it told none.
+func stateOf(peer control.Peer) string {
+	if peer.State == nil {
+		return ""
+	}
+	return *peer.State
+}
+
 // standing says whether the one that stands by could take over.
-func (p *Pages) standing(master, slave string, t *control.Takeover) templates.State {
+func standing(master, slave, state string, t *control.Takeover) templates.State {
 	switch {
+	case state == string(ha.Starting), state == string(ha.Demoting):
+		return templates.State{Kind: templates.Warning, Word: fmt.Sprintf("%s serves as master; %s is %s.", master, slave, state)}
 	case t == nil:
 		return templates.State{Kind: templates.Warning, Word: fmt.Sprintf("%s serves as master; whether %s could take over is not known.", master, slave)}
 	case t.Possible:
 		return templates.State{Kind: templates.OK, Word: fmt.Sprintf("%s serves as master, %s is ready to take over.", master, slave)}
 	}
-	why := "see below"
+	why := "the reason stands below"
 	if len(t.Blockers) > 0 {
-		why = t.Blockers[0].Text
+		why = inShort(t.Blockers[0])
 	}
-	return templates.State{Kind: templates.Warning, Word: fmt.Sprintf("%s serves as master; %s cannot take over: %s", master, slave, why)}
+	return templates.State{Kind: templates.Warning, Word: fmt.Sprintf("%s serves as master; %s cannot take over: %s.", master, slave, why)}
+}
+
+// blockerWords say in the sentence what the blocker's own text, which speaks of "here" and "there", says in full below.
+var blockerWords = map[ha.Reason]string{
+	ha.ReasonDiskOutdated: "its copy of the data is outdated", ha.ReasonDiskInconsistent: "its copy of the data is not complete yet",
+	ha.ReasonDiskConsistent: "its copy of the data may not be the newest", ha.ReasonDiskFailed: "its disk does not work",
+	ha.ReasonVolumeGone: "its volume does not work", ha.ReasonStandby: "it is on standby", ha.ReasonDisarmed: "the pair is disarmed",
+	ha.ReasonInactive: "high availability is not active", ha.ReasonReferenceLost: "no reference point answers it",
+	ha.ReasonNoReference: "no reference point is configured", ha.ReasonPromoteFailed: "its last promotion failed",
+	ha.ReasonUnstored: "its own state cannot be stored",
+}
+
+// inShort is a blocker as a part of a sentence.
+func inShort(b ha.Blocker) string {
+	if words := blockerWords[ha.Reason(b.Code)]; words != "" {
+		return words
+	}
+	return strings.TrimSuffix(b.Text, ".")
 }
 
 // readiness is the peer's own answer whether it could take over; nil if it is not known.
@@ -135,8 +169,13 @@ func takeoverOf(s, peer *control.Status, stale bool) templates.Takeover {
 		return out
 	case t.Possible:
 		out.State, out.Text = templates.State{Kind: templates.OK, Word: "Yes"}, fmt.Sprintf("%s could become the running master at this moment.", node)
+	case s.RunningRole == string(ha.MasterSide):
+		out.State, out.Text = templates.State{Kind: templates.Warning, Word: "No"}, fmt.Sprintf("%s says what stands in its way:", node)
 	default:
 		out.State, out.Text = templates.State{Kind: templates.Warning, Word: "No"}, "This stands in the way:"
+	}
+	if tools := personTools(s); len(tools.Tools) > 0 {
+		out.Link, out.LinkLabel = "/ha/tools#"+tools.ID, tools.Title+": "+tools.Tools[0].Title
 	}
 	for _, b := range t.Blockers {
 		out.Blockers = append(out.Blockers, templates.Blocker{Code: b.Code, Text: b.Text})
@@ -148,7 +187,9 @@ func takeoverOf(s, peer *control.Status, stale bool) templates.Takeover {
 func whyOf(e control.Explanation) templates.Why {
 	w := templates.Why{Sentence: e.Sentence, Rungs: e.Rungs, Remains: e.Remains}
 	for _, r := range e.Reasons {
-		w.Reasons = append(w.Reasons, r.Text)
+		if !strings.Contains(e.Sentence, r.Text) { // said already
+			w.Reasons = append(w.Reasons, r.Text)
+		}
 	}
 	return w
 }
@@ -176,7 +217,7 @@ func conditionsOf(s *control.Status, stale bool) []templates.Condition {
 			to := remedies[c.Code]
 			list = append(list, templates.Condition{
 				State: aged(templates.State{Kind: severityKind(c.Severity), Word: string(c.Severity)}, stale),
-				Code:  c.Code, Side: sideWord(c.Side), Text: c.Text, Remedy: c.Remedy, Since: clock(c.Since), Link: to.Path, LinkLabel: to.Title,
+				Code:  c.Code, Side: sideWord(c.Side), Text: c.Text, Remedy: c.Remedy, Since: moment(c.Since, time.Now()), Link: to.Path, LinkLabel: to.Title,
 			})
 		}
 	}
@@ -252,7 +293,7 @@ func linkState(l control.Link) templates.State {
 	case l.State == string(ha.LinkUp):
 		return templates.State{Kind: templates.OK, Word: "up"}
 	case l.Carrier != nil && !*l.Carrier:
-		return templates.State{Kind: templates.Critical, Word: "no carrier"}
+		return templates.State{Kind: templates.Warning, Word: "no carrier"}
 	case l.State == string(ha.LinkQuiet):
 		return templates.State{Kind: templates.Warning, Word: "quiet"}
 	}

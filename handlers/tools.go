@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"evenkeel/ha"
 	"evenkeel/ha/control"
@@ -12,11 +13,8 @@ import (
 
 // Tools serves the page Tools (A50, A51).
 func (p *Pages) Tools(w http.ResponseWriter, r *http.Request) error {
-	frame := p.frame(r, "Tools", "/ha/tools")
-	frame.Live = "/live?page=none"
-	view := templates.ToolsPage{Frame: frame, Sections: []templates.ToolSection{p.switchTools()}}
-	if live := p.Live(); live.Own != nil {
-		s := live.Own
+	view := templates.ToolsPage{Frame: p.frame(r, "Tools", "/ha/tools"), Sections: []templates.ToolSection{p.switchTools()}}
+	if s := p.Live().Own; s != nil && p.awake() == nil {
 		for _, section := range []templates.ToolSection{personTools(s), splitTools(s), aloneTools(s)} {
 			if len(section.Tools) > 0 {
 				view.Sections = append(view.Sections, section)
@@ -38,7 +36,7 @@ func (p *Pages) switchTools() templates.ToolSection {
 		take.Disabled = "This node's engine does not answer: nothing can be ordered now."
 		give.Disabled = take.Disabled
 	case master:
-		take.Disabled = "This node is the running master."
+		take.Disabled = "This node is the running master already."
 	default:
 		give.Disabled = "This node is not the running master."
 	}
@@ -106,23 +104,26 @@ func (p *Pages) Armed(w http.ResponseWriter, r *http.Request) error {
 
 func (p *Pages) flip(w http.ResponseWriter, r *http.Request, what string, order func(context.Context, control.Switch) (control.Outcome, error)) error {
 	on := r.PostFormValue("on") == "on"
+	if err := p.awake(); err != nil {
+		return err
+	}
 	patient(w)
 	outcome, err := order(context.WithoutCancel(r.Context()), control.Switch{On: on, By: VisitorOf(r.Context()).User})
 	if err != nil {
 		return p.done(w, r, "/ha/tools", templates.Critical, err.Error())
 	}
 	p.audit(r, what, fmt.Sprint(!on), fmt.Sprint(on))
-	return p.result(w, r, "/ha/tools", outcome)
+	return p.result(w, r, "/ha/tools", "", outcome)
 }
 
-// result shows an order's outcome on the page that the browser is sent to.
-func (p *Pages) result(w http.ResponseWriter, r *http.Request, to string, o control.Outcome) error {
+// result shows an order's outcome on the page that the browser is sent to; what names an order whose outcome does not.
+func (p *Pages) result(w http.ResponseWriter, r *http.Request, to, what string, o control.Outcome) error {
 	kind, text := templates.OK, o.Text
 	if !o.Done {
 		kind = templates.Critical
 	}
-	if text == "" {
-		text = "Done."
+	if text == "" || text == ha.ReasonDone.Text() {
+		text = strings.TrimPrefix(what+": done.", ": ")
 	}
 	if o.Took > 0 {
 		text += fmt.Sprintf(" It took %s.", spanText(o.Took))

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 
+	"evenkeel/ha"
 	"evenkeel/ha/control"
 	"evenkeel/templates"
 )
@@ -36,7 +38,7 @@ func (p *Pages) Resolve(w http.ResponseWriter, r *http.Request) error {
 	view := templates.ConfirmPage{
 		Frame: p.frame(r, "Resolve split-brain of "+v.Name, "/ha/tools"), Action: "/ha/tools/resolve/" + v.Name, Danger: true, Button: "Give this history up",
 		Lead:   "Both nodes wrote to this volume without each other. The survivor's data replace those of the other node.",
-		State:  templates.State{Kind: templates.Critical, Word: "Neither copy is changed until you confirm."},
+		State:  templates.State{Kind: templates.Info, Word: "Neither copy is changed until you confirm."},
 		Facts:  []templates.Table{p.bothSides(v.Name)},
 		Choice: &choice, Confirm: confirmField("Type that node's name again", confirm, problem),
 		Warning: "What the victim wrote since the two parted is gone from its disk afterwards. Save what you need from it first.",
@@ -75,13 +77,16 @@ func (p *Pages) Continue(w http.ResponseWriter, r *http.Request) error {
 func (p *Pages) ask(w http.ResponseWriter, r *http.Request, view templates.ConfirmPage, problem *templates.Problem) error {
 	status := http.StatusOK
 	if problem != nil {
-		status, view.Frame.Problems = http.StatusUnprocessableEntity, []templates.Problem{*problem}
+		status, view.Frame.Problems, view.Frame.Refused = http.StatusUnprocessableEntity, []templates.Problem{*problem}, notDone
 	}
 	return p.render(w, r, status, templates.Confirm(view))
 }
 
 // volumeOrder sends a verb and shows its outcome.
 func (p *Pages) volumeOrder(w http.ResponseWriter, r *http.Request, name, verb string, o control.VolumeOrder) error {
+	if err := p.awake(); err != nil {
+		return err
+	}
 	patient(w)
 	outcome, err := p.Engine.Volume(context.WithoutCancel(r.Context()), name, verb, o)
 	var known *control.Error
@@ -92,7 +97,7 @@ func (p *Pages) volumeOrder(w http.ResponseWriter, r *http.Request, name, verb s
 		return err
 	}
 	p.audit(r, "volume."+verb, name, fmt.Sprintf("discard=%s confirm=%s: %s", o.Discard, o.Confirm, outcome.Text))
-	return p.result(w, r, "/ha/status", outcome)
+	return p.result(w, r, "/ha/status", "Volume "+name, outcome)
 }
 
 // volume finds the volume that the address names.
@@ -110,14 +115,14 @@ func (p *Pages) volume(r *http.Request) (control.Volume, string, error) {
 	return control.Volume{}, "", NotFound("volume " + name)
 }
 
-// bothSides shows what each node holds of a volume; the other node's column is its own word if it answers.
+// bothSides shows what each node holds of a volume, the configured master first; the other node's row is its own word if it answers.
 func (p *Pages) bothSides(name string) templates.Table {
 	live := p.Live()
 	t := templates.Table{ID: "both-sides", Caption: "What each side holds", Head: []string{"Node", "Disk", "Role", "Not on the other side", "Mounted at", "Generation"}, Empty: "Neither side answers."}
 	side := func(s *control.Status) {
 		for _, v := range s.Volumes {
 			if v.Name == name {
-				t.Rows = append(t.Rows, []templates.Cell{{Text: s.Node}, {State: diskState(v)}, {Text: v.Role}, {Text: bytesText(v.OutOfSyncBytes), Number: true}, {Text: orDash(v.Mount), Mono: true}, {Text: v.Generation, Mono: true}})
+				t.Rows = append(t.Rows, []templates.Cell{{Text: s.Node}, {Text: v.Disk}, {Text: v.Role}, {Text: bytesText(v.OutOfSyncBytes), Number: true}, {Text: orDash(v.Mount), Mono: true}, {Text: v.Generation, Mono: true}})
 			}
 		}
 	}
@@ -126,6 +131,9 @@ func (p *Pages) bothSides(name string) templates.Table {
 		side(live.Peer)
 	} else {
 		t.Rows = append(t.Rows, []templates.Cell{{Text: live.Own.Peer.Node}, {State: templates.State{Kind: templates.Unknown, Word: "does not answer"}}, {Text: "-"}, {Text: "-"}, {Text: "-"}, {Text: "-"}})
+	}
+	if live.Own.ConfiguredRole == string(ha.SlaveSide) {
+		slices.Reverse(t.Rows)
 	}
 	return t
 }

@@ -115,6 +115,14 @@ func ageText(d time.Duration) string {
 	return spanText(d.Milliseconds()) + " ago"
 }
 
+// heardText writes how long ago something was heard: what is younger than a second is now, so that nothing flickers while all is well.
+func heardText(ms int64) string {
+	if ms < 1000 {
+		return "now"
+	}
+	return spanText(ms) + " ago"
+}
+
 // spanText writes a length of time for people: 640 ms, 12 s, 3 min, 2 h, 5 d.
 func spanText(ms int64) string {
 	switch d := time.Duration(ms) * time.Millisecond; {
@@ -152,7 +160,13 @@ func bytesText(n uint64) string {
 	return fmt.Sprintf("%.1f %s", value, units[i])
 }
 
-func clock(t time.Time) string { return t.Local().Format("15:04:05") }
+// moment writes a time of day, with the day if that is not today's.
+func moment(t, now time.Time) string {
+	if t.Local().Format(time.DateOnly) == now.Local().Format(time.DateOnly) {
+		return t.Local().Format(time.TimeOnly)
+	}
+	return day(t)
+}
 
 func day(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05") }
 
@@ -191,12 +205,15 @@ func (p *Pages) bar() templates.Bar {
 	if s.Settings.Pending != nil {
 		b.Pending = *s.Settings.Pending
 	}
-	b.Worst = aged(worst(s.Conditions), b.Stale)
+	b.Worst = worst(s)
+	if b.Stale {
+		b.Worst = templates.State{Kind: templates.Unknown, Word: "not known now"}
+	}
 	own, peer := aged(roleState(s.State), b.Stale), aged(peerState(s.Peer), b.Stale)
 	here := templates.Chip{Node: s.Node, Role: own.Word, Here: true, State: own}
 	there := templates.Chip{Node: s.Peer.Node, Role: peer.Word, State: peer}
 	if s.Peer.LastHeardMS != nil {
-		there.Age = spanText(*s.Peer.LastHeardMS)
+		there.Age = heardText(*s.Peer.LastHeardMS)
 	}
 	b.Chips = []templates.Chip{here, there}
 	if s.ConfiguredRole == string(ha.SlaveSide) {
@@ -205,10 +222,10 @@ func (p *Pages) bar() templates.Bar {
 	return b
 }
 
-// worst sums the conditions up.
-func worst(list []control.Condition) templates.State {
+// worst sums the conditions up. That nobody serves, or one alone, is worse than each condition that says why.
+func worst(s *control.Status) templates.State {
 	count, kind := 0, templates.OK
-	for _, c := range list {
+	for _, c := range s.Conditions {
 		switch {
 		case c.Severity == ha.Critical && kind != templates.Critical:
 			kind, count = templates.Critical, 1
@@ -218,8 +235,14 @@ func worst(list []control.Condition) templates.State {
 			count++
 		}
 	}
-	if kind == templates.OK {
+	peerRuns := s.Peer.RunningRole != nil && *s.Peer.RunningRole == string(ha.MasterSide)
+	switch waits := s.State == string(ha.Blocked) || s.State == string(ha.Failed); {
+	case kind != templates.Critical && waits && !peerRuns:
+		return templates.State{Kind: templates.Critical, Word: "nobody serves"}
+	case kind == templates.OK:
 		return templates.State{Kind: kind, Word: "all well"}
+	case kind == templates.Warning && count > 1:
+		return templates.State{Kind: kind, Word: fmt.Sprintf("%d warnings", count)}
 	}
 	return templates.State{Kind: kind, Word: fmt.Sprintf("%d %s", count, kind)}
 }

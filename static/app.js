@@ -2,6 +2,7 @@
 // same fragments that are in the page, each with an id.
 const root = document.documentElement;
 const interval = 1000; // ms between two messages of a healthy stream
+const again = 5000; // ms until a stream that was refused is asked for again
 let heard = Date.now();
 let boot = null;
 let said = null;
@@ -20,7 +21,7 @@ function swap(html) {
       old.replaceWith(element);
     }
   }
-  announce();
+  announce(document.querySelector("[data-announce]")?.textContent);
 }
 
 // swapInside keeps the focused link or button and renews the rest, if the element's shape is the same.
@@ -41,41 +42,63 @@ function fade(old, next) {
 }
 
 // announce says a new sentence to a screen reader once, not with each tick.
-function announce() {
-  const sentence = document.querySelector("[data-announce]");
-  if (!sentence) return;
-  const text = sentence.textContent.trim();
+function announce(sentence) {
+  const text = sentence?.trim();
+  if (!text) return;
   if (said !== null && said !== text) document.getElementById("said").textContent = text;
   said = text;
+}
+
+// show turns one of the two sentences about a page that has lost its node on or off.
+function show(name, on) {
+  root.toggleAttribute(name, on);
+  document.querySelectorAll("#old p").forEach((p) => (p.hidden = root.hasAttribute("data-ended") !== p.hasAttribute("data-ended")));
 }
 
 // watch turns everything grey when nothing came for three intervals.
 function watch() {
   const quiet = Date.now() - heard;
-  root.toggleAttribute("data-stale", quiet > 3 * interval);
-  if (quiet > 3 * interval) {
-    const age = document.getElementById("age");
-    if (age) age.textContent = `no data for ${Math.round(quiet / 1000)} s`;
-  }
+  if (quiet <= 3 * interval) return;
+  show("data-stale", true);
+  const age = document.getElementById("age");
+  if (age) age.textContent = `no data for ${Math.round(quiet / 1000)} s`;
+}
+
+// renew gets the page anew, never posting again what led to it. Where somebody may have typed, or where an answer stands that is
+// given only once, it stays: nothing is lost.
+function renew() {
+  if (document.querySelector("#settings, #confirm, [data-error]")) return false;
+  location.replace(location.pathname + location.search);
+  return true;
 }
 
 function follow(address) {
   const source = new EventSource(address);
   source.addEventListener("hello", (e) => {
-    if (boot !== null && boot !== e.data) location.reload(); // another node or a new program answers
+    if (boot !== null && boot !== e.data) renew(); // another node or a new program answers
     boot = e.data;
+    show("data-ended", false);
   });
   source.addEventListener("fragments", (e) => {
     heard = Date.now();
-    root.removeAttribute("data-stale");
+    show("data-stale", false);
     swap(e.data);
   });
-  source.addEventListener("ended", () => location.reload());
+  source.addEventListener("ended", () => {
+    if (!renew()) show("data-ended", true);
+  });
+  source.addEventListener("error", () => {
+    if (source.readyState !== EventSource.CLOSED) return; // the browser tries again by itself
+    setTimeout(follow, again, address);
+  });
   addEventListener("pagehide", () => source.close());
-  setInterval(watch, interval);
 }
 
 document.querySelector("[data-focus]")?.focus();
-announce();
+announce(document.querySelector("[data-announce]")?.textContent);
 const address = document.body.dataset.live;
-if (address) follow(address);
+if (address) {
+  follow(address);
+  addEventListener("pageshow", (e) => e.persisted && follow(address)); // back from the browser's own cache
+  setInterval(watch, interval);
+}

@@ -56,6 +56,7 @@ type Frame struct {
 	Refresh int    // seconds after which a browser without JavaScript loads the page again; 0 = never
 	// Problems stand on top of a form that was not accepted; the title says "Error:" then.
 	Problems []Problem
+	Refused  string // heads Problems; "" = that nothing was saved
 }
 
 // Bar is the top bar: what the administrator must know on every page.
@@ -262,6 +263,8 @@ type Takeover struct {
 	State    State
 	Text     string
 	Blockers []Blocker
+	// Link is where a person can decide, if the pair waits for one.
+	Link, LinkLabel string
 }
 
 // Blocker is one reason why not.

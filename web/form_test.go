@@ -15,7 +15,10 @@ import (
 	"evenkeel/ha/control"
 )
 
-type goquerySelection = goquery.Selection
+type (
+	goquerySelection = goquery.Selection
+	goqueryDocument  = goquery.Document
+)
 
 func conditions(text string) []control.Condition {
 	return []control.Condition{{Condition: ha.Condition{Code: "link.quiet", Severity: ha.Warning, Side: "local", Text: text, Remedy: "Look at the cable."}, Since: time.Now()}}
