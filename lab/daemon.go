@@ -96,11 +96,9 @@ func newDaemon(l layout, o Options) (*daemon, error) {
 		},
 	}
 	for i, n := range nodes {
-		port := 0
-		if o.ConsolePort != 0 {
-			port = o.ConsolePort + i
+		if d.record.Consoles[n], err = consoleAddress(o.ConsolePort, i); err != nil {
+			return nil, errors.Join(err, lock.Close())
 		}
-		d.record.Consoles[n] = fmt.Sprintf("127.0.0.1:%d", port)
 		d.disk[n], d.stateDisk[n] = "ok", "ok"
 	}
 	return d, d.record.write(l)

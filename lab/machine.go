@@ -149,10 +149,25 @@ func (d *daemon) inherited(node string) (*inheritance, error) {
 	return &inheritance{[]*os.File{gateIn, reportOut, console}, gate, report}, nil
 }
 
+// consoleAddress is where the console of the i-th node will listen. Of any free ports one is chosen now: the other node's configuration names it.
+func consoleAddress(first, i int) (string, error) {
+	if first != 0 {
+		return fmt.Sprintf("127.0.0.1:%d", first+i), nil
+	}
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		return "", fmt.Errorf("no port is free for a console: %w", err)
+	}
+	return l.Addr().String(), l.Close()
+}
+
 // console listens outside for the machine's console. Only the machine keeps the listener, so that a machine that is off
 // refuses connections.
 func (d *daemon) console(node string) (*os.File, error) {
 	l, err := net.Listen("tcp4", d.record.Consoles[node])
+	if err != nil && d.options.ConsolePort == 0 { // somebody took it meanwhile
+		l, err = net.Listen("tcp4", "127.0.0.1:0")
+	}
 	if err != nil {
 		return nil, fmt.Errorf("the console's address %s is in use: %w; choose another with --console-port, 0 = any free one",
 			d.record.Consoles[node], err)
