@@ -79,9 +79,13 @@ function follow(address) {
     boot = e.data;
     show("data-ended", false);
   });
-  source.addEventListener("fragments", (e) => {
+  const alive = () => {
     heard = Date.now();
     show("data-stale", false);
+  };
+  source.addEventListener("alive", alive);
+  source.addEventListener("fragments", (e) => {
+    alive();
     swap(e.data);
   });
   source.addEventListener("ended", () => {

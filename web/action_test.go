@@ -224,6 +224,27 @@ func TestLive(t *testing.T) {
 	t.Logf("a change was on the page's stream after %v", time.Since(began).Round(time.Millisecond))
 }
 
+// A page on which nothing changes hears every second that its node lives: it turns grey after three.
+func TestQuietPageStaysAlive(t *testing.T) {
+	c := started(t)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+"/live?page=none", nil)
+	must(t, err)
+	r, err := c.client.Do(request)
+	must(t, err)
+	defer r.Body.Close()
+	began, events := time.Now(), 0
+	for lines := bufio.NewScanner(r.Body); lines.Scan() && events < 5; {
+		if strings.HasPrefix(lines.Text(), "event: ") {
+			events++
+		}
+	}
+	if took := time.Since(began); events < 5 || took > 15*time.Second {
+		t.Errorf("%d events in %v on a page where nothing changes", events, took)
+	}
+}
+
 // The status page works as long as nobody ever heard of the engine.
 func TestEngineNeverAnswered(t *testing.T) {
 	e := newEngine(healthy())

@@ -11,8 +11,8 @@ import (
 const (
 	liveTick     = time.Second            // ages go on although nothing changes
 	liveGap      = 400 * time.Millisecond // between two messages at least: a slow browser must not fall behind
-	livePing     = 15 * time.Second
-	liveWrite    = 10 * time.Second // one message
+	livePing     = 900 * time.Millisecond // a sign of life with each tick: the page turns grey after three seconds without one
+	liveWrite    = 10 * time.Second       // one message
 	sessionCheck = 10 * time.Second
 	liveMost     = 64 // streams at once
 )
@@ -21,6 +21,7 @@ const (
 //
 //	event: hello      data: the name of this process; another one than before = load the page anew
 //	event: fragments  data: elements with ids, all of them at first, then again when they changed
+//	event: alive      nothing changed
 //	event: ended      the session has ended
 func (s *server) live(w http.ResponseWriter, r *http.Request) {
 	wake, leave := s.hub.subscribe()
@@ -79,7 +80,7 @@ type stream struct {
 	at      time.Time // when anything was sent last
 }
 
-// fragments sends the page's live parts if they changed, else now and then a sign of life; it says whether the stream goes on.
+// fragments sends the page's live parts if they changed, else a sign of life; it says whether the stream goes on.
 func (s *stream) fragments(from *server, r *http.Request) bool {
 	now, err := from.pages.Fragments(r.Context(), r.URL.Query())
 	if r.Context().Err() != nil {
@@ -93,7 +94,7 @@ func (s *stream) fragments(from *server, r *http.Request) bool {
 		s.last = now
 		return s.send(message("fragments", now)) == nil
 	}
-	return time.Since(s.at) < livePing || s.send(": still here\n\n") == nil
+	return time.Since(s.at) < livePing || s.send("event: alive\ndata: -\n\n") == nil
 }
 
 func (s *stream) send(text string) error {

@@ -218,6 +218,9 @@ func (c *complaints) note(event any) {
 	case *runtime.EventExceptionThrown:
 		c.list = append(c.list, e.ExceptionDetails.Text)
 	case *cdplog.EventEntryAdded:
+		if strings.Contains(e.Entry.URL, "/live?") && strings.Contains(e.Entry.Text, "ERR_CONNECTION") {
+			return
+		}
 		if refused := fmt.Sprint(http.StatusUnprocessableEntity); !strings.Contains(e.Entry.Text, refused) && !strings.Contains(e.Entry.Text, fmt.Sprint(http.StatusUnauthorized)) {
 			c.list = append(c.list, e.Entry.Text+" "+e.Entry.URL)
 		}

@@ -39,6 +39,9 @@ func TestBrowser(t *testing.T) {
 			t.Run("time-out", func(t *testing.T) { l.testTimeOut(t, a) })
 			t.Run("virtual address", func(t *testing.T) { l.testVirtualAddress(t, a) })
 			t.Run("logs", func(t *testing.T) { l.testLogPage(t, a) })
+			if mode.script {
+				t.Run("web", func(t *testing.T) { l.testWebKill(t, a) })
+			}
 			t.Run("switch-over", func(t *testing.T) { l.testButtons(t, a) })
 			t.Run("kill", func(t *testing.T) { l.testWatchKill(t, b) })
 			b.complains.none(t)
@@ -128,6 +131,23 @@ func (l *lab) testVirtualAddress(t *testing.T, b *browser) {
 		b.menu(t, "/ha/addresses")
 		b.shows(t, 15*time.Second, `#virtual-addresses tr[data-row="`+address+`/24"] [data-state=ok]`)
 	}
+}
+
+// testWebKill kills the web process while somebody types: the page comes back to life by itself, and what was typed stands there.
+func (l *lab) testWebKill(t *testing.T, b *browser) {
+	b.menu(t, "/ha/general")
+	b.fill(t, "#f-general-master-address", "10.88.1.77")
+	if _, err := b.evaluate(`document.getElementById("bar").dataset.before = "the kill"`); err != nil {
+		t.Fatal(err)
+	}
+	l.do(t, "kill", "a", "web")
+	took := b.shows(t, 30*time.Second, ":root:not([data-stale]) #bar:not([data-before])")
+	t.Logf("General of a is live again %v after the kill of its web process", took)
+	if got := b.value("#f-general-master-address"); got != "10.88.1.77" {
+		t.Errorf("what was typed became %q", got)
+	}
+	b.menu(t, "/ha/status")
+	b.shows(t, 10*time.Second, "#sentence[data-sentence=ok]")
 }
 
 // holds says whether the kernel holds an address.
