@@ -258,7 +258,7 @@ func (v *validation) devices() {
 	seen, links := map[string]bool{}, 0
 	for i, d := range h.Devices {
 		if !isDevice(d.Device) {
-			v.wrongIn("heartbeat.devices", i, "device", noDevice, clip(d.Device))
+			v.noDevice("heartbeat.devices", i, d.Device)
 		} else if seen[d.Device] {
 			v.wrongIn("heartbeat.devices", i, "device", "%s is entered twice: remove one.", d.Device)
 		}
@@ -348,8 +348,14 @@ func isHost(a netip.Addr) bool {
 	return a.Is4() && !a.IsLoopback() && !a.IsMulticast() && !a.IsUnspecified() && a.As4()[0] != 0 && a.As4()[0] < 240
 }
 
-// noDevice is the message for what isDevice refuses.
-const noDevice = "%q is not the name of an Ethernet device: enter one of 1 to 15 characters such as eth1."
+// noDevice notes what isDevice refuses.
+func (v *validation) noDevice(list string, i int, device string) {
+	if device == "" {
+		v.wrongIn(list, i, "device", "The Ethernet device is missing: enter one such as eth1.")
+		return
+	}
+	v.wrongIn(list, i, "device", "%q is not the name of an Ethernet device: enter one of 1 to 15 characters such as eth1.", clip(device))
+}
 
 // isDevice says whether s can be a network device's name (kernel: 1 to 15 bytes).
 func isDevice(s string) bool {

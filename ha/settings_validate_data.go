@@ -101,7 +101,7 @@ func (v *validation) addresses() {
 	bases, seen := v.bases(), map[netip.Addr]bool{}
 	for i, a := range all {
 		if !isDevice(a.Device) {
-			v.wrongIn("addresses", i, "device", noDevice, clip(a.Device))
+			v.noDevice("addresses", i, a.Device)
 		}
 		if v.virtual(fmt.Sprintf("addresses[%d].address", i), a.Address, bases, seen) {
 			v.baseAddresses(i, a)

@@ -108,9 +108,17 @@ func (p *Pages) logList(ctx context.Context, f control.EventFilter) templates.Lo
 	if len(events) > f.Limit {
 		events = events[:f.Limit]
 	}
-	out.Count = fmt.Sprintf("%d events, newest first.", len(events))
-	if len(events) == f.Limit {
+	switch {
+	case len(events) == f.Limit:
 		out.Count = fmt.Sprintf("The newest %d events; filter to see older ones.", f.Limit)
+	case len(events) == 0 && f.Node+f.Severity+f.Text != "":
+		out.Count = "No event matches the filter."
+	case len(events) == 0:
+		out.Count = "Nothing has happened yet."
+	case len(events) == 1:
+		out.Count = "One event."
+	default:
+		out.Count = fmt.Sprintf("%d events, newest first.", len(events))
 	}
 	for _, e := range events {
 		out.Events = append(out.Events, templates.LogEvent{

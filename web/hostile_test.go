@@ -32,7 +32,7 @@ func TestOneMessageAtTheField(t *testing.T) {
 		{"/ha/heartbeat", "heartbeat.dead_time", "3 s", "is not a time in seconds"},
 		{"/ha/heartbeat", "heartbeat.dead_time", "1_000", "is not a time in seconds"},
 		{"/ha/heartbeat", "heartbeat.cluster_id", "", "Nothing is entered: enter a whole number from 0 to 63"},
-		{"/ha/heartbeat", "heartbeat.devices[0].device", "", "such as eth1"},
+		{"/ha/heartbeat", "heartbeat.devices[0].device", "", "missing: enter one such as eth1"},
 		{"/ha/replication", "replication.rate", "0", "0 MB/s would never end"},
 		{"/ha/replication", "replication.rate", "0.005", "0.005 MB/s is out of range"},
 		{"/ha/replication", "replication.volumes[0].name", "-a", "letter or digit first"},

@@ -66,7 +66,7 @@ func (l *lab) testPages(t *testing.T, b *browser) {
 		for _, p := range consolePages {
 			b.menu(t, p.path)
 			b.shows(t, 10*time.Second, p.has)
-			if s, err := b.evaluate("String(document.documentElement.scrollWidth > innerWidth)"); err != nil || s != "false" {
+			if s, err := b.evaluate("String(document.documentElement.scrollWidth > document.documentElement.clientWidth)"); err != nil || s != "false" {
 				t.Errorf("%s on %d px scrolls sideways", p.path, look.width)
 			}
 			b.picture(t, p.name+"-"+look.name)
