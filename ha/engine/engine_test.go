@@ -3,6 +3,8 @@ package engine
 import (
 	"errors"
 	"net/netip"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -178,5 +180,43 @@ func TestStrangerKeepsTheAddress(t *testing.T) {
 	})
 	if held(s) {
 		t.Error("the address was taken although a stranger has it")
+	}
+}
+
+// A volume that is taken out of the settings while it is in use: what needs it ends before it is unmounted, does not come back on the bare
+// folder, and is named; with the volume it runs again.
+func TestRemovedVolumeStopsWhatNeedsIt(t *testing.T) {
+	b := newBench(t, true)
+	b.options.Catalogue[1].Volume = "data"
+	b.computer.addVolume("data", false)
+	b.start()
+	if _, err := waitOutcome(b, control.Order{Force: true, Confirm: "a"}); err != nil {
+		t.Fatal(err)
+	}
+	b.await("whole", func(s control.Status) bool { return s.State == string(ha.Master) && s.Services[1].State == "running" })
+	b.change(t, 2, func(s *ha.Settings) { s.Replication.Volumes = nil })
+	b.await("without the service", func(s control.Status) bool {
+		return len(s.Volumes) == 0 && s.Services[1].State == "stopped" && slices.ContainsFunc(s.Conditions, func(c control.Condition) bool {
+			return c.Code == "service.failed" && strings.Contains(c.Text, "guestbook does not run: it needs the volume data")
+		})
+	})
+	inOrder(t, b.computer.history(), "guestbook running", "guestbook stopped", "unmount /srv/data")
+	b.change(t, 3, func(s *ha.Settings) { s.Replication.Volumes = testSettings(true).Replication.Volumes })
+	b.await("with the service", func(s control.Status) bool {
+		return len(s.Volumes) == 1 && s.Volumes[0].Mount != nil && s.Services[1].State == "running"
+	})
+}
+
+// change stores a revision and tells the engine.
+func (b *bench) change(t *testing.T, revision uint64, change func(*ha.Settings)) {
+	t.Helper()
+	s := testSettings(true)
+	s.Revision = revision
+	change(&s)
+	if err := b.settings.Import(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.client.Settings(t.Context(), control.Revision{Revision: revision}); err != nil {
+		t.Fatal(err)
 	}
 }

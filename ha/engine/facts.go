@@ -109,6 +109,7 @@ func (e *engine) observed() []ha.Condition {
 				"Look at its log below the run folder, services/"+s.Name+".log.")
 		}
 	}
+	list = append(list, e.unservedConditions()...)
 	others := append(e.refusedConditions(), e.versionConditions()...)
 	e.noteObserved(others)
 	list = append(list, others...)

@@ -45,7 +45,8 @@ func (e *engine) placement() placement {
 	return p
 }
 
-// servicesOn picks the services of the settings that run on a side. What is placed on the slave runs on the master while nobody stands by.
+// servicesOn picks the services of the settings that run on a side. What is placed on the slave runs on the master while nobody stands by. One
+// that root taught to need a volume does not run without it: what it acknowledged would be on no volume.
 func (e *engine) servicesOn(side ha.Side) []place.Service {
 	var all []place.Service
 	for _, setting := range e.settings.Services {
@@ -54,10 +55,38 @@ func (e *engine) servicesOn(side ha.Side) []place.Service {
 			continue // taken out of root's catalogue: it cannot run
 		}
 		c := e.o.Catalogue[i]
+		if c.Volume != "" && e.volumes[c.Volume] == nil {
+			continue
+		}
 		all = append(all, place.Service{Name: c.Name, Placement: setting.Placement, Volume: c.Volume, NeedAddress: c.NeedAddress,
 			AfterAddress: c.Order == "after-address", After: c.After})
 	}
 	return place.Here(all, side, e.slaveStandsBy())
+}
+
+// needing names the placed services that root taught to need a volume.
+func (e *engine) needing(volume string) []string {
+	var list []string
+	for _, setting := range e.settings.Services {
+		if slices.ContainsFunc(e.o.Catalogue, func(s config.Service) bool { return s.Name == setting.Name && s.Volume == volume }) {
+			list = append(list, setting.Name)
+		}
+	}
+	return list
+}
+
+// unservedConditions name the placed services whose volume the settings do not have.
+func (e *engine) unservedConditions() []ha.Condition {
+	var list []ha.Condition
+	for _, c := range e.o.Catalogue {
+		if c.Volume == "" || e.volumes[c.Volume] != nil || !slices.Contains(e.needing(c.Volume), c.Name) {
+			continue
+		}
+		list = append(list, ha.Condition{Code: "service.failed", Severity: ha.Critical, Side: "local", Key: c.Name,
+			Text:   "Service " + c.Name + " does not run: it needs the volume " + c.Volume + ", which the settings do not have.",
+			Remedy: "Add that volume on the Disk Replication page, or take the service off the Services page."})
+	}
+	return list
 }
 
 // slaveStandsBy says whether the other node is there to run what is placed on the slave.

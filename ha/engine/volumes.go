@@ -142,14 +142,20 @@ func (e *engine) applyVolumes(s ha.Settings) {
 	}
 }
 
-// retire unmounts a volume that was removed and takes its device away; then its process may end.
+// retire stops what needs a volume that was removed, unmounts it and takes its device away; then its process may end.
 func (e *engine) retire(v *volume) {
 	name := v.setting.Name
 	e.retiring[name] = v
 	j := &job{e: e, volumes: []*volume{v}}
+	users := e.needing(name)
 	e.goRun("retire volume "+name, func(ctx context.Context) {
-		ctx, cancel := context.WithTimeout(ctx, limitUnmount+limitDevice)
+		ctx, cancel := context.WithTimeout(ctx, limitServices+limitUnmount+limitDevice)
 		defer cancel()
+		for _, service := range users {
+			if err := e.shells.services.Stop(ctx, service); err != nil {
+				e.log.Warn("service of a removed volume not stopped in order", "service", service, "error", err)
+			}
+		}
 		if err := errors.Join(j.unmount(ctx), j.closeDevices(ctx)); err != nil {
 			e.log.Warn("removed volume not taken down cleanly", "volume", name, "error", err)
 		}
