@@ -71,7 +71,7 @@ func (p *Pages) switchOver(w http.ResponseWriter, r *http.Request, o order) erro
 		return err
 	}
 	p.audit(r, o.title, "", fmt.Sprintf("force=%t: %s", force, outcome.Text))
-	return p.result(w, r, "/ha/status", o.title, outcome)
+	return p.result(w, r, "/ha/status", o.title+": done.", outcome)
 }
 
 // preview shows what would happen. problem is what was wrong with a post, if it was one.

@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"strings"
+	"time"
 
 	"evenkeel/ha"
 	"evenkeel/ha/control"
@@ -94,15 +94,15 @@ func armTools(s *control.Status) templates.ToolSection {
 
 // Standby switches standby on or off.
 func (p *Pages) Standby(w http.ResponseWriter, r *http.Request) error {
-	return p.flip(w, r, "standby", p.Engine.Standby)
+	return p.flip(w, r, "standby", map[bool]string{true: "This node is on standby.", false: "Standby has ended."}, p.Engine.Standby)
 }
 
 // Armed arms or disarms.
 func (p *Pages) Armed(w http.ResponseWriter, r *http.Request) error {
-	return p.flip(w, r, "armed", p.Engine.Armed)
+	return p.flip(w, r, "armed", map[bool]string{true: "The pair is armed.", false: "The pair is disarmed: it observes and moves nothing by itself."}, p.Engine.Armed)
 }
 
-func (p *Pages) flip(w http.ResponseWriter, r *http.Request, what string, order func(context.Context, control.Switch) (control.Outcome, error)) error {
+func (p *Pages) flip(w http.ResponseWriter, r *http.Request, what string, said map[bool]string, order func(context.Context, control.Switch) (control.Outcome, error)) error {
 	on := r.PostFormValue("on") == "on"
 	if err := p.awake(); err != nil {
 		return err
@@ -113,20 +113,48 @@ func (p *Pages) flip(w http.ResponseWriter, r *http.Request, what string, order 
 		return p.done(w, r, "/ha/tools", templates.Critical, err.Error())
 	}
 	p.audit(r, what, fmt.Sprint(!on), fmt.Sprint(on))
-	return p.result(w, r, "/ha/tools", "", outcome)
+	return p.result(w, r, "/ha/tools", said[on], outcome)
 }
 
-// result shows an order's outcome on the page that the browser is sent to; what names an order whose outcome does not.
-func (p *Pages) result(w http.ResponseWriter, r *http.Request, to, what string, o control.Outcome) error {
+// result shows an order's outcome on the page that the browser is sent to; said is the sentence for an outcome that has none of its own.
+func (p *Pages) result(w http.ResponseWriter, r *http.Request, to, said string, o control.Outcome) error {
 	kind, text := templates.OK, o.Text
 	if !o.Done {
 		kind = templates.Critical
 	}
 	if text == "" || text == ha.ReasonDone.Text() {
-		text = strings.TrimPrefix(what+": done.", ": ")
+		text = said
 	}
-	if o.Took > 0 {
+	if o.Took >= tookShown {
 		text += fmt.Sprintf(" It took %s.", spanText(o.Took))
 	}
+	p.landed(r.Context())
 	return p.done(w, r, to, kind, text)
+}
+
+const (
+	tookShown = 100                     // ms from which on the time of an order is worth a word
+	landLimit = 1500 * time.Millisecond // an engine's status is at most a second old
+	landEvery = 20 * time.Millisecond
+)
+
+// landed waits a moment for the status that shows what an order has done: without it, the page after a switch-over would say that
+// nobody serves.
+func (p *Pages) landed(ctx context.Context) {
+	for until := time.Now().Add(landLimit); time.Now().Before(until) && ctx.Err() == nil && moving(p.Live().Own); {
+		time.Sleep(landEvery)
+	}
+}
+
+// moving says whether a role moves on one of the nodes.
+func moving(s *control.Status) bool {
+	if s == nil {
+		return false
+	}
+	for _, state := range []string{s.State, stateOf(s.Peer)} {
+		if state == string(ha.Promoting) || state == string(ha.Demoting) {
+			return true
+		}
+	}
+	return false
 }

@@ -97,7 +97,7 @@ func (p *Pages) volumeOrder(w http.ResponseWriter, r *http.Request, name, verb s
 		return err
 	}
 	p.audit(r, "volume."+verb, name, fmt.Sprintf("discard=%s confirm=%s: %s", o.Discard, o.Confirm, outcome.Text))
-	return p.result(w, r, "/ha/status", "Volume "+name, outcome)
+	return p.result(w, r, "/ha/status", "Volume "+name+": done.", outcome)
 }
 
 // volume finds the volume that the address names.

@@ -125,7 +125,15 @@ func TestStandbyAndArming(t *testing.T) {
 	c := started(t)
 	c.post("/ha/tools/standby", url.Values{"on": {"on"}})
 	c.post("/ha/tools/armed", url.Values{"on": {"off"}})
-	if told := strings.Join(c.engine.told(), ", "); told != "standby on, armed off" {
+	if _, page := c.get("/ha/tools"); !strings.Contains(page.Find("[data-notice=ok]").Text(), "a is the running master") { // what the made-up engine says
+		t.Errorf("the notice is %q", page.Find("[data-notice]").Text())
+	}
+	c.engine.set(func(e *engine) { e.outcome.Text = ha.ReasonDone.Text() })
+	c.post("/ha/tools/standby", url.Values{"on": {"off"}})
+	if _, page := c.get("/ha/tools"); !strings.Contains(page.Find("[data-notice=ok]").Text(), "Standby has ended.") {
+		t.Errorf("the notice is %q", page.Find("[data-notice]").Text())
+	}
+	if told := strings.Join(c.engine.told(), ", "); told != "standby on, armed off, standby off" {
 		t.Errorf("the engine was told %s", told)
 	}
 }
