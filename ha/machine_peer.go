@@ -84,7 +84,11 @@ func (t *turn) judge() {
 		if verdict == PeerDead || verdict == PeerSick {
 			severity = Critical
 		}
-		t.note("peer."+string(verdict), severity, "heartbeat", "The other node is "+string(verdict)+": "+why.Text())
+		text := why.Text()
+		if why != ReasonPeerAlive { // its text says it already
+			text = "The other node is " + string(verdict) + ": " + text
+		}
+		t.note("peer."+string(verdict), severity, "heartbeat", text)
 	}
 	t.why(why)
 	t.rejoin()

@@ -171,8 +171,8 @@ func (t *turn) careForVolumes() bool {
 			if t.handOver(ReasonHoldEnded) {
 				return true
 			}
-		case m.oddSince != 0 && v.Running && (m.seenPrimary || t.since(m.oddSince) >= 2*time.Second) && t.f.Now >= t.retryAt:
-			return t.recover(v, m)
+		case m.oddSince != 0 && v.Running && (m.seenPrimary || v.Mounted && t.since(m.oddSince) >= 2*time.Second) && t.f.Now >= t.retryAt:
+			return t.recover(v, m) // one that is new in the settings was never in use: the engine adds it to the others
 		}
 	}
 	return false

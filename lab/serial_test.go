@@ -53,7 +53,7 @@ func TestSerialLineIsPaced(t *testing.T) {
 	heard := w.listen("b", "960")
 	began := time.Now()
 	w.say("a", "x", "960")
-	s, ok := w.hears(heard, 5*time.Second)
+	s, ok := w.hears(heard, 20*time.Second)
 	took := time.Since(began)
 	if !ok || s != strings.Repeat("x", 960) {
 		t.Fatalf("960 bytes over the serial line: %t %q", ok, s)

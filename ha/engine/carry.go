@@ -101,19 +101,22 @@ func (e *engine) complete(f ha.Facts, p ha.Plan) {
 	e.begin(own, true)
 }
 
-// incomplete: a master whose volume is Secondary though nobody asked for that, or not mounted. Whatever the machine itself mends (a process that
-// is away) is left to it.
+// incomplete: a master whose volume is Secondary though nobody asked for that (it is new in the settings), or not mounted, or without its device.
+// Whatever the machine itself mends (a process that is away, or died under its mount) is left to it.
 func (e *engine) incomplete() bool {
 	for _, v := range e.volumes {
 		s := v.fact()
 		if !s.Running {
 			return false
 		}
+		if s.Role != ha.Primary && (s.Disk != ha.UpToDate || !s.Connected && !s.NeverHadPeer) {
+			continue // it would refuse
+		}
 		_, mounted := e.mounted(v.setting)
 		if v.setting.Filesystem != "" && v.setting.MountPoint != "" && !mounted {
 			return true
 		}
-		if v.setting.Filesystem == "" && s.Device == "" && s.Role == ha.Primary {
+		if v.setting.Filesystem == "" && s.Device == "" {
 			return true
 		}
 	}

@@ -159,7 +159,7 @@ func (e *engine) carryOut(ctx context.Context, r *run, j *job, steps []step, pre
 			break
 		}
 	}
-	if failed != nil && undoes(r.procedure.Kind) && !errors.Is(failed, errAbandoned) {
+	if failed != nil && undoes(r.procedure.Kind) && !r.own && !errors.Is(failed, errAbandoned) { // what the engine completes by itself serves already
 		j.undo()
 	}
 	e.finish(r, failed, time.Since(began))

@@ -280,6 +280,9 @@ func (l *loop) peerChanged(s *session, st wire.State) {
 			return
 		}
 		l.revoked = "" // this side follows in order
+		if l.problemCode == "revoked" {
+			l.problem("", "")
+		}
 		next := l.state.PeerPromoted(replication.Epoch{Counter: st.EpochCounter, Node: st.EpochNode})
 		if err := l.save(next); err != nil {
 			l.diskFailed(err)

@@ -130,14 +130,17 @@ func (l *loop) coolDown() error {
 	return l.area.ClearLog()
 }
 
-// revoke ends the role at once: what is held and what comes gets an I/O error. While connected the copies stay equal, and nobody can be
+// revoke ends the role at once, if there is one: what is held and what comes gets an I/O error. While connected the copies stay equal, and nobody can be
 // newer than they are; then the licence ends when the connection does.
 func (l *loop) revoke(reason string) {
 	l.serving.Store(false)
 	primary := l.state.Role() == replication.Primary
-	next := l.state.Revoke(reason)
-	if primary && l.mirrors() {
+	next := l.state
+	switch {
+	case primary && l.mirrors():
 		next, l.revoked = l.state.Demote(), reason
+	case primary:
+		next = l.state.Revoke(reason)
 	}
 	if l.area != nil {
 		if err := l.save(next); err != nil {
