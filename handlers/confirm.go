@@ -29,12 +29,12 @@ type order struct {
 
 func (p *Pages) takeover() order {
 	return order{path: "/ha/tools/takeover", title: "Make myself the running master", button: "Make myself the running master",
-		lead: "The other node hands over: it stops its services, takes its addresses off, unmounts its volumes. Then this node starts.", give: p.Engine.Takeover}
+		lead: "The other node hands over: it stops its services, unmounts its volumes, takes its addresses off. Then this node starts.", give: p.Engine.Takeover}
 }
 
 func (p *Pages) release() order {
 	return order{path: "/ha/tools/release", title: "Make myself the running slave", button: "Make myself the running slave",
-		lead: "This node stops its services, takes its addresses off, unmounts its volumes. Then the other node starts.", give: p.Engine.Release}
+		lead: "This node stops its services, unmounts its volumes, takes its addresses off. Then the other node starts.", give: p.Engine.Release}
 }
 
 // Takeover shows the dry run of A50, and carries it out when it is posted.

@@ -102,7 +102,7 @@ func TestReleases(t *testing.T) {
 		t.Errorf("outcome %+v", out)
 	}
 	b.await("clean slave", clean)
-	inOrder(t, b.computer.history(), "guestbook stopped", "addresses off", "unmount /srv/data", "device off", "demote")
+	inOrder(t, b.computer.history(), "guestbook stopped", "unmount /srv/data", "device off", "demote", "addresses off")
 }
 
 // An engine that dies at any step of a promotion ends as a whole master or with nothing left, and nothing is mounted twice.

@@ -41,12 +41,14 @@ func stepsOf(kind ha.ProcedureKind) []step {
 		promote := []step{{name: "volumes", limit: limitVolumes, guarded: true, do: (*job).promote}}
 		return append(append(promote, mount...), start...)
 	case ha.ProcedureDemote:
+		// The addresses stay to the end: a client that comes in between is refused at once and tries again, instead of waiting for a second with a
+		// connection request that nobody heard.
 		return []step{
 			{name: "services", limit: limitServices, optional: true, do: (*job).stopServices},
-			{name: "addresses", limit: limitAddresses, do: (*job).addressesOff},
 			{name: "unmount", limit: limitUnmount, do: (*job).unmount},
 			{name: "device", limit: limitDevice, do: (*job).closeDevices},
 			{name: "volumes", limit: limitVolumes, do: (*job).demote},
+			{name: "addresses", limit: limitAddresses, do: (*job).addressesOff},
 		}
 	case ha.ProcedureRevoke:
 		return append([]step{{name: "revoke", limit: volumeCallLimit, do: (*job).revoke}}, clear...)

@@ -36,7 +36,7 @@ const (
 
 const (
 	restartWindow = 10 * time.Minute       // in which Monitor.Restarts counts
-	startPoll     = 20 * time.Millisecond  // between questions while it starts
+	startPoll     = 10 * time.Millisecond  // between questions while it starts
 	settle        = 50 * time.Millisecond  // a process must live this long to count as started
 	killWait      = 2 * time.Second        // KILL takes effect at once unless the process is stuck in the kernel
 	logLimit      = 1 << 20                // bytes of a service's log

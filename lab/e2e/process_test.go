@@ -106,7 +106,7 @@ func TestEngineDiesAtEachStep(t *testing.T) {
 	master := "a"
 	steps := map[string][]string{
 		"promote": {"volumes", "device", "mount", "services-before", "addresses", "services", "verify"},
-		"demote":  {"services", "addresses", "unmount", "device", "volumes"},
+		"demote":  {"services", "unmount", "device", "volumes", "addresses"},
 	}
 	for _, kind := range []string{"promote", "demote"} {
 		for _, step := range steps[kind] {
