@@ -144,8 +144,8 @@ func (t *turn) answer(r Request) (wish *Request, answer *Answer) {
 			a.Result, a.Reason = AnsweredRefused, Reason(t.role)
 			return nil, &a
 		}
-		if !t.askerHears(r) {
-			return nil, nil
+		if !t.askerHears(r) || v.Connected && v.Session > r.Session {
+			return nil, nil // it cannot hear the answer, or has asked for an earlier loss: both have met since
 		}
 		return &r, nil
 	}

@@ -1,6 +1,7 @@
 package volume
 
 import (
+	"errors"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -52,9 +53,12 @@ func TestCopiesAreEqualAfterLossesUnderLoad(t *testing.T) {
 			p.a.until("alone", func(s control.Status) bool { return s.OutOfSyncBytes > 1<<20 })
 			late := p.a.request(1)
 			must(t, p.b.client.Connect(t.Context()))
-			if round%3 == 2 { // an answer that comes while both connect again
+			if round%3 == 2 { // a request that comes when both have connected again is about an earlier loss
 				p.b.until("target", func(s control.Status) bool { return s.Connection != "Connecting" })
-				p.b.outdate(late)
+				var e *control.Error
+				if _, err := p.b.client.Outdate(t.Context(), late); !errors.As(err, &e) || e.Code != "connected" {
+					t.Errorf("a request of an earlier loss while connected: %v", err)
+				}
 			}
 		}
 		p.b.until("in sync", inSync)

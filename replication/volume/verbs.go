@@ -204,6 +204,9 @@ func (l *loop) withdraw() error {
 func (l *loop) outdate(o control.Outdate) (control.OutdateAnswer, error) {
 	answer := replication.Answer{Number: o.Number, Boot: o.Boot, Session: o.Session, Epoch: replication.Epoch(o.Epoch)}
 	answer.Generation, _ = parseID(o.Generation) // repeated as it was understood; zero names none
+	if s := l.session; s != nil && s.live && o.Session != 0 && o.Session < s.number {
+		return control.OutdateAnswer{}, refused("connected", "the request is for the loss of session %d, volume %s has been connected again since", o.Session, l.config.Name)
+	}
 	if l.area == nil {
 		answer.Result, answer.Reason = "failed", "no_disk"
 		asked := replication.Epoch(o.Epoch)
