@@ -41,7 +41,7 @@ func loopsOf(init int) []loopDevice {
 	volumes, _ := os.ReadDir(fmt.Sprintf("/proc/%d/root/run/evenkeel", init))
 	for _, v := range volumes {
 		if strings.Contains(v.Name(), ".fuse.") { // and a random name: no other machine has the same
-			addLoopsOn(numbers, "/run/evenkeel/"+v.Name()+"/disk")
+			addLoopsOn(numbers, "/run/evenkeel/"+v.Name()+"/evenkeel-disk")
 		}
 	}
 	var loops []loopDevice

@@ -25,7 +25,7 @@ type KernelOptions struct {
 
 // Kernel is a block device of the kernel whose blocks are a Device.
 //
-//	/dev/loopN  -->  RunDir/NAME.fuse.RANDOM/disk  -->  this process  -->  Device
+//	/dev/loopN  -->  RunDir/NAME.fuse.RANDOM/evenkeel-disk  -->  this process  -->  Device
 type Kernel struct {
 	path   string
 	dir    string
@@ -114,7 +114,7 @@ func (k *Kernel) unmount() {
 }
 
 // CleanLeftovers takes away what processes of this volume that were killed left: their loop devices (one that is still mounted clears itself at its
-// last close) and their dead FUSE mounts.
+// last close) and their dead FUSE mounts; and devices whose FUSE file system is detached already, of whichever volume.
 func CleanLeftovers(runDir, name string) {
 	entries, _ := os.ReadDir(runDir)
 	for _, e := range entries {
@@ -125,7 +125,15 @@ func CleanLeftovers(runDir, name string) {
 		if path := loopOf(filepath.Join(dir, fuseFileName)); path != "" {
 			detachLoop(path)
 		}
-		_ = unix.Unmount(dir, unix.MNT_DETACH)
+		_ = unix.Unmount(dir, unix.MNT_FORCE|unix.MNT_DETACH) // force: whoever still waits for the predecessor gets an error
 		_ = os.Remove(dir)
+	}
+	for orphan := loopOf("/" + fuseFileName); orphan != ""; {
+		detachLoop(orphan)
+		next := loopOf("/" + fuseFileName)
+		if next == orphan { // still in use: it clears itself when that ends
+			break
+		}
+		orphan = next
 	}
 }

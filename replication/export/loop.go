@@ -1,11 +1,16 @@
 package export
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -14,51 +19,63 @@ import (
 // loopTries bounds the race with others for a free loop device.
 const loopTries = 64
 
-// attachLoop puts a loop device with direct I/O and 4 KiB blocks on top of a file. All calls are plain system calls: the Go poller must not wait
-// on a file that this process serves itself.
+// attachDeadline bounds the making of a loop device.
+const attachDeadline = 5 * time.Second
+
+// attachLoop puts a loop device with direct I/O and 4 KiB blocks on top of a file that this process serves by FUSE.
 //
-// This process keeps no descriptor of the device: if it were killed while it is the last user, its exit would write the
-// device's dirty pages back before it closes /dev/fuse, and wait for ever for itself (measured on 6.18).
+// A child does it, losetup: this process must never wait for a request that it is to answer itself. If it is killed in such a wait, the kernel keeps
+// its descriptors open until the wait is over, /dev/fuse among them, so the request is never aborted: process, device and backing disk hang
+// until the machine restarts (seen on 6.18, a kill in LOOP_CONFIGURE and one in the close of the file). It keeps no descriptor of the device
+// either: its exit would write the device's dirty pages back, and wait for itself.
 func attachLoop(file string) (path string, err error) {
-	ctl, err := unix.Open("/dev/loop-control", unix.O_RDWR|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return "", fmt.Errorf("cannot open /dev/loop-control (is the loop driver there?): %w", err)
-	}
-	defer unix.Close(ctl)
-	backing, err := unix.Open(file, unix.O_RDWR|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return "", fmt.Errorf("cannot open %s: %w", file, err)
-	}
-	defer unix.Close(backing)
+	ctx, cancel := context.WithTimeout(context.Background(), attachDeadline)
+	defer cancel()
 	for range loopTries {
-		path, err = tryLoop(ctl, backing)
-		if !errors.Is(err, unix.EBUSY) {
-			return path, err
+		if path, err = freeLoop(); err != nil {
+			return "", err
+		}
+		out, failed := runLosetup(ctx, "--direct-io=on", "--sector-size", strconv.Itoa(bufferAlign), path, file)
+		if failed == nil {
+			return path, nil
+		}
+		err = fmt.Errorf("cannot configure %s: %w: %s", path, failed, strings.TrimSpace(string(out)))
+		if ctx.Err() != nil || !strings.Contains(string(out), "busy") {
+			return "", err
 		}
 	}
 	return "", fmt.Errorf("no free loop device after %d tries: %w", loopTries, err)
 }
 
-func tryLoop(ctl, backing int) (string, error) {
+// runLosetup runs util-linux's program, wherever PATH points. It dies with this process, or it would make a device that nobody knows of; the kernel
+// ties that to the thread that started it.
+func runLosetup(ctx context.Context, args ...string) ([]byte, error) {
+	program := "losetup"
+	for _, path := range []string{"/usr/sbin/losetup", "/sbin/losetup"} {
+		if _, err := os.Stat(path); err == nil {
+			program = path
+		}
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	c := exec.CommandContext(ctx, program, args...)
+	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	return c.CombinedOutput()
+}
+
+// freeLoop asks the kernel for a loop device that nobody uses; another may take it first.
+func freeLoop() (string, error) {
+	ctl, err := unix.Open("/dev/loop-control", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", fmt.Errorf("cannot open /dev/loop-control (is the loop driver there?): %w", err)
+	}
+	defer unix.Close(ctl)
 	n, err := unix.IoctlRetInt(ctl, unix.LOOP_CTL_GET_FREE)
 	if err != nil {
 		return "", fmt.Errorf("cannot get a free loop device: %w", err)
 	}
 	path := fmt.Sprintf("/dev/loop%d", n)
-	if err := makeLoopNode(path, n); err != nil {
-		return "", err
-	}
-	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return "", fmt.Errorf("cannot open %s: %w", path, err)
-	}
-	defer unix.Close(fd)
-	cfg := unix.LoopConfig{Fd: uint32(backing), Size: bufferAlign}
-	cfg.Info.Flags = unix.LO_FLAGS_DIRECT_IO
-	if err := unix.IoctlLoopConfigure(fd, &cfg); err != nil {
-		return "", fmt.Errorf("cannot configure %s: %w", path, err)
-	}
-	return path, nil
+	return path, makeLoopNode(path, n)
 }
 
 // clearsItself makes a loop device that is mounted by now clear itself at its last close, so that it is gone even if this process is killed

@@ -253,6 +253,36 @@ func TestPowerCutOfThePrimaryLosesNothing(t *testing.T) {
 	p.equal()
 }
 
+// TestKilledWhileTheDeviceAppears: SIGKILL at any moment of the making of the kernel device ends the process. One that waited for a request that it was to
+// answer itself never ended, and held the disk until the machine was restarted.
+func TestKilledWhileTheDeviceAppears(t *testing.T) {
+	p := newPair(t, testSize)
+	d := newDoomed(t, p)
+	t.Cleanup(func() { export.CleanLeftovers(d.config.RunDir, "data") })
+	for round := range 24 {
+		d.spawn()
+		d.promote(uint64(round + 1))
+		opened := make(chan struct{})
+		go func() { // ends with the process
+			defer close(opened)
+			_, _ = d.client.OpenDevice(context.Background(), control.DeviceOpen{Kind: "auto"})
+		}()
+		time.Sleep(time.Duration(round) * time.Millisecond) // the instant of the kill; nothing is awaited
+		must(t, d.cmd.Process.Kill())
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			_ = d.cmd.Wait() // killed, as asked
+		}()
+		select {
+		case <-ended:
+		case <-time.After(10 * time.Second):
+			t.Fatalf("killed %d ms into the making of its device, the process does not end", round)
+		}
+		<-opened
+	}
+}
+
 func TestPowerCutOfBothLosesNothing(t *testing.T) {
 	p := newPair(t, testSize)
 	d := newDoomed(t, p)
