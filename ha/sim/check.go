@@ -11,11 +11,15 @@ import (
 func (w *World) check() {
 	a, b := w.Nodes[0], w.Nodes[1]
 	w.excuse(a, b)
-	w.checkPermissions(a.vol, b.vol)
+	for i := range w.links {
+		w.checkPermissions(a.vols[i], b.vols[i])
+	}
 	w.checkAddresses(a, b)
 	w.checkEpoch(a, b)
 	for _, n := range w.Nodes {
-		w.checkHold(n)
+		for _, v := range n.vols {
+			w.checkHold(n, v)
+		}
 		if r := n.engine.plan.Role; n.running() && n.engine.up {
 			for _, note := range n.engine.plan.Notes {
 				if note.Code == "role.illegal" {
@@ -43,7 +47,7 @@ func (w *World) excuse(a, b *Node) {
 // partitioned says whether both machines run and no cable works in both directions.
 func (w *World) partitioned() bool {
 	for _, c := range Cables {
-		if w.bothWays(c) && w.Loss[c] < 0.2 {
+		if w.beats(c) && w.Loss[c] < 0.2 {
 			return false
 		}
 	}
@@ -69,8 +73,8 @@ func (w *World) checkPromotion(v *volume) {
 		have[id] = true
 	}
 	missing := 0
-	for id := range w.Acked {
-		if !have[id] {
+	for id, of := range w.Acked {
+		if of == v.index+1 && !have[id] {
 			missing++
 		}
 	}
@@ -90,9 +94,9 @@ func (w *World) checkAddresses(a, b *Node) {
 	w.doubled += Tick
 	linked := false
 	for _, c := range Cables {
-		linked = linked || w.bothWays(c) && w.Loss[c] == 0
+		linked = linked || w.beats(c) && w.Loss[c] == 0 && w.Delay[c] == 0
 	}
-	if linked && a.heart.up && b.heart.up && a.engine.up && b.engine.up {
+	if linked && a.lively() && b.lively() {
 		w.doubledLinked += Tick
 	} else {
 		w.doubledLinked = 0
@@ -101,10 +105,20 @@ func (w *World) checkAddresses(a, b *Node) {
 		w.problem("the address is on both nodes for %v although a link lives", w.doubledLinked)
 		w.doubledLinked = -time.Hour
 	}
-	if w.doubled > w.Options.DeadTime+2500*time.Millisecond && !w.excused && !w.forced {
+	if w.doubled > w.longestDead()+2500*time.Millisecond && !w.excused && !w.forced {
 		w.problem("the address is on both nodes for %v", w.doubled)
 		w.doubled = -time.Hour
 	}
+}
+
+// lively says whether heart and engine of a node go about their work.
+func (n *Node) lively() bool {
+	return n.heart.up && n.heart.pausedTill == 0 && n.engine.up && n.w.Now >= n.engine.pausedTill
+}
+
+// longestDead is the larger time-out of both nodes, in the slower one's time.
+func (w *World) longestDead() time.Duration {
+	return max(w.Nodes[0].deadTime, w.Nodes[1].deadTime) * 102 / 100
 }
 
 // The epoch rises at most riseLimit times in riseWindow: a pair that moves its role more often is in a loop.
@@ -129,12 +143,13 @@ func (w *World) checkEpoch(a, b *Node) {
 }
 
 // checkHold: a hold without an end has a condition that names the action.
-func (w *World) checkHold(n *Node) {
-	v, e := n.vol, &n.engine
+func (w *World) checkHold(n *Node, v *volume) {
+	e := &n.engine
 	if !n.running() || !e.up || e.fresh || len(v.held) == 0 || v.connected || w.Now-e.stepAt > time.Second {
 		return
 	}
-	limit := max(w.Options.DeadTime*3/2, w.Options.DeadTime+time.Second) + 7*time.Second + 500*time.Millisecond
+	d := w.longestDead()
+	limit := max(d*3/2, d+time.Second) + 7*time.Second + 500*time.Millisecond
 	if n.now().Sub(v.holdSince) < limit || e.plan.Role != ha.Master {
 		return
 	}
@@ -151,16 +166,20 @@ func (w *World) Settled() string {
 			serving++
 		}
 	}
-	a, b := w.Nodes[0].vol, w.Nodes[1].vol
 	switch {
 	case serving != 1:
 		return "not exactly one node serves"
 	case w.Options.NoVolume:
 		return ""
-	case !a.connected || !b.connected || a.disk != ha.UpToDate || b.disk != ha.UpToDate:
-		return "the copies are not in sync"
-	case !slices.Equal(a.settledLog(), b.settledLog()):
-		return "the copies differ"
+	}
+	for i := range w.links {
+		a, b := w.Nodes[0].vols[i], w.Nodes[1].vols[i]
+		switch {
+		case !a.connected || !b.connected || a.disk != ha.UpToDate || b.disk != ha.UpToDate:
+			return "the copies are not in sync"
+		case !slices.Equal(a.settledLog(), b.settledLog()):
+			return "the copies differ"
+		}
 	}
 	return ""
 }

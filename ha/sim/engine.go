@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"slices"
 	"time"
 
 	"evenkeel/ha"
@@ -8,8 +9,13 @@ import (
 
 // engine is the model of the engine process: it gathers facts, asks the machine, carries the plan out.
 type engine struct {
-	up       bool
-	downTill time.Duration
+	up         bool
+	downTill   time.Duration
+	pausedTill time.Duration
+	kept       struct {
+		beat                     *ha.Beat
+		fresh, echoed, confirmed ha.Instant
+	}
 	machine  *ha.Machine
 	plan     ha.Plan
 	stepAt   time.Duration
@@ -85,15 +91,24 @@ func (n *Node) engineTick() {
 		}
 		return
 	}
+	if n.w.Now < e.pausedTill {
+		return
+	}
 	n.ask()
 	n.probing()
 	n.carryOut()
 	if n.w.Now >= e.nextStep {
 		n.step()
 	}
-	if n.mounted && n.services && n.w.Now >= e.nextSend {
+}
+
+// serviceTick is what a service writes.
+func (n *Node) serviceTick() {
+	if e := &n.engine; n.mounted && n.services && n.w.Now >= e.nextSend {
 		e.nextSend = n.w.Now + 40*time.Millisecond
-		n.vol.write()
+		for _, v := range n.vols {
+			v.write()
+		}
 	}
 }
 
@@ -142,14 +157,14 @@ func (n *Node) probing() {
 	if n.w.bothWays("lan") && n.other().holds() {
 		e.addressAt = n.now()
 	}
-	if n.now().Sub(e.probeAt) >= min(200*time.Millisecond, n.w.Options.DeadTime/3) {
+	if n.now().Sub(e.probeAt) >= min(200*time.Millisecond, n.dead()/3) {
 		e.probeEnd = n.now()
 	}
 }
 
 func (n *Node) facts() ha.Facts {
 	e, o := &n.engine, n.w.Options
-	s := ha.Effective{Configured: ha.MasterSide, Active: true, Interval: o.Interval, DeadTime: o.DeadTime, BootWait: o.BootWait, Mode: ha.Evidence, Armed: true}
+	s := ha.Effective{Configured: ha.MasterSide, Active: true, Interval: o.Interval, DeadTime: n.deadTime, BootWait: o.BootWait, Mode: ha.Evidence, Armed: true}
 	if n.index == 1 {
 		s.Configured = ha.SlaveSide
 	}
@@ -158,40 +173,63 @@ func (n *Node) facts() ha.Facts {
 	}
 	s.OwnDeadTime, s.OwnMode = s.DeadTime, s.Mode
 	s.Hold = s.Promise() + 7*time.Second
+	if h := &n.heart; h.newest != nil {
+		e.kept.beat, e.kept.fresh, e.kept.echoed = h.newest, h.fresh, h.echoed
+	}
+	e.kept.confirmed = max(e.kept.confirmed, n.heart.confirmed)
 	f := ha.Facts{
-		Now: n.now(), Wall: int64(n.w.Now/time.Second) + 1e9, Node: n.ID, Peer: n.other().ID, Boot: n.boot, Settings: s.Stricter(n.heart.newest),
+		Now: n.now(), Wall: int64(n.w.Now/time.Second) + 1e9, Node: n.ID, Peer: n.other().ID, Boot: n.boot, Settings: s.Stricter(e.kept.beat),
 		Heart: n.heartFacts(), NoVolumes: o.NoVolume, Durable: n.durable, Requests: e.wishes, EngineStarted: e.started,
 		Addresses: []ha.AddressFact{{Address: "10.88.1.100/24", Device: "lan", Held: n.holds()}},
 	}
 	if !o.NoReference {
 		f.References = []ha.ReferenceFact{e.ref}
 	}
-	f.Other = ha.PeerFacts{Beat: n.heart.newest, FreshAt: n.heart.fresh, Confirmed: n.heart.confirmed, EchoedSent: n.heart.echoed,
-		KernelAt: e.kernelAt, AddressAt: e.addressAt, ProbeBegan: e.probeAt, ProbeEnded: e.probeEnd, VolumeAckAt: n.vol.ackAt}
+	f.Other = ha.PeerFacts{Beat: e.kept.beat, FreshAt: e.kept.fresh, Confirmed: e.kept.confirmed, EchoedSent: e.kept.echoed,
+		KernelAt: e.kernelAt, AddressAt: e.addressAt, ProbeBegan: e.probeAt, ProbeEnded: e.probeEnd}
+	for _, v := range n.vols {
+		f.Other.VolumeAckAt = max(f.Other.VolumeAckAt, v.ackAt)
+	}
 	if !o.NoVolume {
-		f.Volumes = []ha.VolumeFact{n.vol.fact()}
+		for _, v := range n.vols {
+			f.Volumes = append(f.Volumes, v.fact())
+		}
 		n.snapshots(&f)
 	}
 	if e.proc.id != 0 {
 		f.Procedure = &ha.ProcedureFact{ID: e.proc.id, Kind: e.proc.plan.Kind, State: e.proc.state, Step: e.proc.where, Mounted: n.mounted, Late: e.proc.late, Error: "made to fail"}
 	}
 	if e.fresh {
-		f.Found = &ha.Found{Addresses: n.holds(), Mounted: n.mounted, Primary: n.vol.role == ha.Primary && n.vol.running && !o.NoVolume,
+		f.Found = &ha.Found{Addresses: n.holds(), Mounted: n.mounted, Primary: n.anyPrimary() && !o.NoVolume,
 			Services: n.services, SameBoot: n.durable.ServingBoot == n.boot}
 	}
 	return f
 }
 
+func (n *Node) anyPrimary() bool {
+	return slices.ContainsFunc(n.vols, func(v *volume) bool { return v.running && v.role == ha.Primary })
+}
+
+func (n *Node) allPrimary() bool {
+	return !slices.ContainsFunc(n.vols, func(v *volume) bool { return v.role != ha.Primary })
+}
+
 // snapshots exchanges the generation sets over whatever link lives.
 func (n *Node) snapshots(f *ha.Facts) {
-	if !n.engine.plan.AskSnapshots || !n.other().running() || !n.vol.running || !n.other().vol.running {
+	if !n.engine.plan.AskSnapshots || !n.other().running() {
 		return
 	}
 	for _, c := range Cables {
-		if n.w.bothWays(c) {
-			f.Other.Snapshots = map[string]ha.Comparison{"data": compare(n.vol, n.other().vol)}
-			return
+		if !n.w.bothWays(c) {
+			continue
 		}
+		f.Other.Snapshots = map[string]ha.Comparison{}
+		for i, v := range n.vols {
+			if peer := n.other().vols[i]; v.running && peer.running {
+				f.Other.Snapshots[v.name] = compare(v, peer)
+			}
+		}
+		return
 	}
 }
 
@@ -240,7 +278,7 @@ func (n *Node) answered(r ha.Reply) {
 
 // tell brings a volume's wish to the volume.
 func (n *Node) tell(w ha.VolumeWish) {
-	v := n.vol
+	v := n.vols[slices.IndexFunc(n.vols, func(v *volume) bool { return v.name == w.Name })]
 	if !v.running {
 		return
 	}
@@ -250,13 +288,15 @@ func (n *Node) tell(w ha.VolumeWish) {
 	switch {
 	case w.Revoke && v.role == ha.Primary:
 		v.revoke()
+	case n.w.Now < v.busyTill:
+		return
 	case v.role == ha.Primary && w.Permit != v.permission && !v.connected:
 		v.permission = w.Permit
 	case w.EndLicence != "" && v.role == ha.Secondary && !v.connected && v.disk == ha.UpToDate:
 		v.disk = ha.Consistent
 	}
 	if w.Outdate != nil {
-		v.outdate(*w.Outdate, n.heart.newest.Boot)
+		v.outdate(*w.Outdate, n.engine.kept.beat.Boot)
 	}
 	if w.Leave {
 		v.leave()
@@ -277,8 +317,10 @@ func (n *Node) begin(p ha.Procedure) {
 	e.proc.where = steps[p.Kind][0]
 	if p.Kind == ha.ProcedureRevoke {
 		n.address, n.services = false, false
-		if n.vol.running && n.vol.role == ha.Primary {
-			n.vol.revoke()
+		for _, v := range n.vols {
+			if v.running && v.role == ha.Primary {
+				v.revoke()
+			}
 		}
 	}
 	if p.Kind == ha.ProcedurePromote {
@@ -296,13 +338,22 @@ func (n *Node) carryOut() {
 		p.id = 0
 		return
 	}
-	p.late = n.w.Now-p.due >= n.w.Options.DeadTime/2
-	p.due = n.w.Now + n.w.between(20*time.Millisecond, 200*time.Millisecond)
+	p.late = n.w.Now-p.due >= n.dead()/2
 	if p.late {
+		p.due = n.w.Now + n.w.between(20*time.Millisecond, 200*time.Millisecond)
 		n.engine.nextStep = n.w.Now // the machine is asked again before the next step
 		return
 	}
 	name := steps[p.plan.Kind][p.step]
+	for _, v := range n.vols {
+		if name == "volumes" {
+			p.due = max(p.due, v.busyTill)
+		}
+	}
+	if n.w.Now < p.due {
+		return
+	}
+	p.due = n.w.Now + n.w.between(20*time.Millisecond, 200*time.Millisecond)
 	p.where = name
 	if !n.do(name, p) {
 		p.state = ha.ProcedureFailed
@@ -324,12 +375,16 @@ func (n *Node) do(name string, p *procedure) bool {
 		if n.w.Options.NoVolume {
 			return true
 		}
-		if up {
-			return n.vol.role == ha.Primary || n.vol.promote(p.plan)
+		for _, v := range n.vols {
+			switch {
+			case !up:
+				v.demote()
+			case v.role != ha.Primary && !v.promote(p.plan):
+				return false
+			}
 		}
-		n.vol.demote()
 	case "mount":
-		if p.fails || !n.w.Options.NoVolume && n.vol.role != ha.Primary {
+		if p.fails || !n.w.Options.NoVolume && !n.allPrimary() {
 			return false
 		}
 		n.mounted = true

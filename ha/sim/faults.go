@@ -9,6 +9,10 @@ import (
 
 // Fault draws one fault or repair and brings it about.
 func (w *World) Fault() {
+	if w.Options.Wild && w.Rand.IntN(3) == 0 {
+		w.wild()
+		return
+	}
 	n := w.Nodes[w.Rand.IntN(2)]
 	id := string(n.ID)
 	cable := Cables[w.Rand.IntN(3)]
@@ -109,7 +113,7 @@ func (w *World) lesserFault(n *Node, k int, say func(string, ...any)) {
 	case 28, 29:
 		d := w.between(200*time.Millisecond, 3*time.Second)
 		say("kill volume for %v", d)
-		n.KillVolume(d)
+		n.KillVolume(n.anyVolume(), d)
 	case 30, 31:
 		say("wish takeover")
 		n.Wish(ha.WishTakeover, false)
@@ -144,13 +148,15 @@ func RunSeed(o Options) *World {
 		}
 	}
 	w.mend()
+	w.tame()
 	w.Options.FailMount = 0
 	w.Run(10 * time.Second)
 	w.restartLeavers()
+	w.tame()
 	w.Nodes[0].Start()
 	w.Nodes[1].Start()
 	w.Run(o.BootWait + 5*time.Second)
-	split := w.Nodes[0].vol.split || w.Nodes[1].vol.split
+	split := w.split()
 	if split && !w.excused {
 		w.problem("split-brain without a total partition")
 	}
@@ -180,6 +186,25 @@ func (w *World) wait() time.Duration {
 	return w.between(50*time.Millisecond, 3500*time.Millisecond)
 }
 
+func (w *World) split() bool {
+	for _, n := range w.Nodes {
+		for _, v := range n.vols {
+			if v.split {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// anyVolume draws one of a node's volumes.
+func (n *Node) anyVolume() *volume {
+	if len(n.vols) == 1 {
+		return n.vols[0]
+	}
+	return n.vols[n.w.Rand.IntN(len(n.vols))]
+}
+
 // restartLeavers switches off what has left in order; it is started again like any other.
 func (w *World) restartLeavers() {
 	for _, n := range w.Nodes {
@@ -191,7 +216,9 @@ func (w *World) restartLeavers() {
 }
 
 func (n *Node) state() string {
-	v := n.vol
-	return fmt.Sprintf("%s (%s; peer %s, volume %s %s connected %v record %q permission %q address %v)", n.engine.plan.Role, n.engine.plan.Reason,
-		n.engine.plan.Verdict, v.role, v.disk, v.connected, v.peerRecord, v.permission, n.holds())
+	s := fmt.Sprintf("%s (%s; peer %s, address %v", n.engine.plan.Role, n.engine.plan.Reason, n.engine.plan.Verdict, n.holds())
+	for _, v := range n.vols {
+		s += fmt.Sprintf(", %s %s %s connected %v record %q permission %q generations %v", v.name, v.role, v.disk, v.connected, v.peerRecord, v.permission, v.gens)
+	}
+	return s + ")"
 }

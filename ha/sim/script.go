@@ -13,7 +13,7 @@ import (
 // Script plays a scenario and returns it with what happened: the text's command lines ("> ...") and comments ("# ...") stay, the lines
 // between are replaced by the events and answers that follow each command. The commands:
 //
-//	pair standard|fast [novolume] [noreference] [availability]
+//	pair standard|fast [novolume|two] [noreference] [availability]
 //	start a|b   kill a|b   freeze a|b 8s   hang a|b 8s (its kernel answers)
 //	cut WHAT   join WHAT (World.Cut)   gateway on|off|slow 140ms|loss 50%
 //	die a|b heart|engine|volume 300ms   wish a|b takeover|force|release|standby|active|arm|disarm|continue|leave
@@ -54,6 +54,7 @@ func pairOptions(words []string) Options {
 		o = Fast(1)
 	}
 	o.NoVolume = slices.Contains(words, "novolume")
+	o.Two = slices.Contains(words, "two")
 	o.NoReference = slices.Contains(words, "noreference")
 	o.Availability = slices.Contains(words, "availability")
 	return o
@@ -110,7 +111,11 @@ func (w *World) command(f []string, out *strings.Builder) error {
 			n.Wish(ha.AdminKind(arg(2)), false)
 		}
 	case "disk":
-		n.vol.disk = ha.Disk(arg(2))
+		for _, v := range n.vols {
+			if arg(3) == "" || arg(3) == v.name {
+				v.disk = ha.Disk(arg(2))
+			}
+		}
 	case "failmount":
 		w.Options.FailMount = map[string]float64{"1": 1}[arg(1)]
 	case "run":
@@ -143,7 +148,9 @@ func (n *Node) dieProcess(name string, d time.Duration) error {
 	case "engine":
 		n.KillEngine(d)
 	case "volume":
-		n.KillVolume(d)
+		for _, v := range n.vols {
+			n.KillVolume(v, d)
+		}
 	default:
 		return fmt.Errorf("no process %q", name)
 	}
@@ -167,11 +174,21 @@ func (w *World) status(out *strings.Builder) {
 }
 
 func (n *Node) statusVolume(out *strings.Builder) {
-	v := n.vol
 	if n.w.Options.NoVolume {
 		return
 	}
-	fmt.Fprintf(out, ", %s %s", v.role, v.disk)
+	for _, v := range n.vols {
+		v.status(out)
+	}
+}
+
+func (v *volume) status(out *strings.Builder) {
+	if v.index > 0 {
+		fmt.Fprintf(out, "; %s:", v.name)
+	} else {
+		out.WriteString(",")
+	}
+	fmt.Fprintf(out, " %s %s", v.role, v.disk)
 	if v.connected {
 		out.WriteString(" connected")
 	}

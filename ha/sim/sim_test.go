@@ -3,12 +3,14 @@ package sim
 import (
 	"flag"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 )
 
 var (
 	seeds = flag.Int("seeds", 160, "how many seeded stories are played")
+	base  = flag.String("base", "", "play the seeds with these kinds of pair only, by comma: two, wild, and the words of a scenario's pair")
 	seed  = flag.Uint64("seed", 0, "play this one story and print it")
 )
 
@@ -24,6 +26,14 @@ func options(s uint64) Options {
 		o.NoVolume, o.Availability = true, true
 	case 5:
 		o.FailMount = 0.3
+	}
+	if *base != "" {
+		words := strings.Split(*base, ",")
+		o = pairOptions(words)
+		o.Seed, o.Wild = s, slices.Contains(words, "wild")
+		if s%4 == 3 {
+			o.FailMount = 0.2
+		}
 	}
 	return o
 }

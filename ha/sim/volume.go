@@ -10,8 +10,11 @@ import (
 // volume is one side of the replicated volume: its data are the list of the writes that it holds.
 type volume struct {
 	n           *Node
+	name        string
+	index       int
 	running     bool
 	downTill    time.Duration
+	busyTill    time.Duration // it carries nothing out until then
 	role        ha.VolumeRole
 	disk        ha.Disk
 	gens        []string // newest last
@@ -45,6 +48,8 @@ type replicationLink struct {
 	source  *volume
 }
 
+func (v *volume) link() *replicationLink { return &v.n.w.links[v.index] }
+
 func (v *volume) gen() string { return v.gens[len(v.gens)-1] }
 
 // boot attaches the disk after a reboot: what it knows alone is Consistent unless its record proves more.
@@ -61,14 +66,14 @@ func (v *volume) boot() {
 func (v *volume) die() {
 	v.running = false
 	v.drop()
-	v.n.w.breakLink(0, 200*time.Millisecond)
+	v.n.w.breakLink(v.index, 0, 200*time.Millisecond)
 }
 
 // KillVolume kills the volume process; it is back after d.
-func (n *Node) KillVolume(d time.Duration) {
-	if n.power && n.vol.running {
-		n.vol.die()
-		n.vol.downTill = n.w.Now + d
+func (n *Node) KillVolume(v *volume, d time.Duration) {
+	if n.power && v.running {
+		v.die()
+		v.downTill = n.w.Now + d
 	}
 }
 
@@ -85,18 +90,19 @@ func (v *volume) lose() {
 }
 
 // breakLink ends the connection; each side notices by itself.
-func (w *World) breakLink(atLeast, atMost time.Duration) {
-	if !w.link.up {
+func (w *World) breakLink(index int, atLeast, atMost time.Duration) {
+	l := &w.links[index]
+	if !l.up {
 		return
 	}
-	w.link.up = false
-	w.link.syncEnd = 0
+	l.up = false
+	l.syncEnd = 0
 	for _, n := range w.Nodes {
-		if n.vol.connected && n.vol.noticeAt == 0 {
-			n.vol.noticeAt = w.Now + w.between(atLeast, atMost)
+		if v := n.vols[index]; v.connected && v.noticeAt == 0 {
+			v.noticeAt = w.Now + w.between(atLeast, atMost)
 		}
 	}
-	w.link.retryAt = w.Now + w.between(300*time.Millisecond, 900*time.Millisecond)
+	l.retryAt = w.Now + w.between(300*time.Millisecond, 900*time.Millisecond)
 }
 
 // replicate moves the connection and what goes over it.
@@ -104,14 +110,20 @@ func (w *World) replicate() {
 	if w.Options.NoVolume {
 		return
 	}
-	a, b := w.Nodes[0].vol, w.Nodes[1].vol
+	for i := range w.links {
+		w.replicateOne(i)
+	}
+}
+
+func (w *World) replicateOne(i int) {
+	a, b, l := w.Nodes[0].vols[i], w.Nodes[1].vols[i], &w.links[i]
 	path := w.bothWays("sync") && w.Nodes[0].running() && w.Nodes[1].running() && a.running && b.running
 	switch {
-	case w.link.up && !path:
-		w.breakLink(100*time.Millisecond, 1900*time.Millisecond)
-	case !w.link.up && path && w.Now >= w.link.retryAt && !a.connected && !b.connected && !a.split && !b.split && !a.left && !b.left:
+	case l.up && !path:
+		w.breakLink(i, 100*time.Millisecond, 1900*time.Millisecond)
+	case !l.up && path && w.Now >= l.retryAt && !a.connected && !b.connected && !a.split && !b.split && !a.left && !b.left:
 		w.handshake(a, b)
-	case w.link.up:
+	case l.up:
 		w.mirror(a, b)
 		w.mirror(b, a)
 		w.finishSync(a, b)
@@ -121,6 +133,12 @@ func (w *World) replicate() {
 // Compare is the handshake's verdict on x's and y's histories, from x's view.
 func compare(x, y *volume) ha.Comparison {
 	switch {
+	case x.disk == ha.DiskFailed || y.disk == ha.DiskFailed:
+		return ha.CompareRefused
+	case x.disk == ha.Inconsistent && y.disk != ha.Inconsistent:
+		return ha.CompareBehind
+	case y.disk == ha.Inconsistent && x.disk != ha.Inconsistent:
+		return ha.CompareAhead
 	case x.gen() == y.gen():
 		return ha.CompareEqual
 	case slices.Contains(x.gens, y.gen()):
@@ -132,9 +150,12 @@ func compare(x, y *volume) ha.Comparison {
 }
 
 func (w *World) handshake(a, b *volume) {
-	w.link.retryAt = w.Now + 500*time.Millisecond
+	l := a.link()
+	l.retryAt = w.Now + 500*time.Millisecond
 	source, target := a, b
 	switch c := compare(a, b); {
+	case c == ha.CompareRefused:
+		return
 	case c == ha.CompareDiverged:
 		a.split, b.split = true, true
 		return
@@ -148,10 +169,10 @@ func (w *World) handshake(a, b *volume) {
 	if target.role == ha.Primary {
 		return
 	}
-	w.link.up = true
-	w.link.session++
+	l.up = true
+	l.session++
 	for _, v := range []*volume{a, b} {
-		v.connected, v.session, v.noticeAt, v.lostAt, v.hadPeer = true, w.link.session, 0, 0, true
+		v.connected, v.session, v.noticeAt, v.lostAt, v.hadPeer = true, l.session, 0, 0, true
 		v.permission, v.loner = "", false
 	}
 	w.lostWrites(source, target)
@@ -159,12 +180,12 @@ func (w *World) handshake(a, b *volume) {
 		source.disk = ha.UpToDate
 	}
 	if slices.Equal(source.log, target.log) && source.gen() == target.gen() && target.disk != ha.Inconsistent {
-		w.link.syncEnd = w.Now
+		l.syncEnd = w.Now
 	} else {
 		target.disk = ha.Inconsistent
-		w.link.syncEnd = w.Now + w.between(300*time.Millisecond, 3*time.Second)
+		l.syncEnd = w.Now + w.between(300*time.Millisecond, 3*time.Second)
 	}
-	w.link.source = source
+	l.source = source
 	w.tellStates(a, b)
 }
 
@@ -174,7 +195,7 @@ func (w *World) lostWrites(source, target *volume) {
 		return
 	}
 	for _, id := range target.log {
-		if w.Acked[id] && !slices.Contains(source.log, id) {
+		if w.Acked[id] != 0 && !slices.Contains(source.log, id) {
 			w.problem("a sync from %s overwrites write %d on %s, which was acknowledged", source.n.ID, id, target.n.ID)
 			return
 		}
@@ -195,12 +216,21 @@ func (w *World) tellStates(a, b *volume) {
 
 // mirror brings the writes that wait at x to y and acknowledges them.
 func (w *World) mirror(x, y *volume) {
+	l := x.link()
 	if x.role != ha.Primary || len(x.held) == 0 {
 		return
 	}
+	if y.disk == ha.DiskFailed && x.disk == ha.DiskFailed {
+		return
+	}
+	for _, p := range [][2]*volume{{x, y}, {y, x}} { // a copy that stops receiving writes: the other begins a generation
+		if p[0].disk == ha.DiskFailed && !p[1].loner {
+			p[1].rotate()
+		}
+	}
 	for _, id := range x.held {
-		w.Acked[id] = true
-		if w.link.syncEnd == 0 {
+		w.Acked[id] = x.index + 1
+		if l.syncEnd == 0 && y.disk != ha.DiskFailed {
 			y.log = append(y.log, id)
 		}
 	}
@@ -208,17 +238,26 @@ func (w *World) mirror(x, y *volume) {
 }
 
 func (w *World) finishSync(a, b *volume) {
-	if w.link.syncEnd != 0 && w.Now >= w.link.syncEnd {
-		source, target := w.link.source, a
+	l := a.link()
+	if l.syncEnd != 0 && w.Now >= l.syncEnd {
+		source, target := l.source, a
 		if source == a {
 			target = b
 		}
 		target.log, target.gens = slices.Clone(source.log), slices.Clone(source.gens)
 		source.peerRecord, target.peerRecord = "", ""
 		source.disk, target.disk = ha.UpToDate, ha.UpToDate
-		w.link.syncEnd, w.excused, w.forced = 0, false, false
+		l.syncEnd = 0
+		if w.inSync() {
+			w.excused, w.forced = false, false
+		}
 	}
 	w.tellStates(a, b)
+}
+
+// inSync says whether every volume is connected with two equal copies.
+func (w *World) inSync() bool {
+	return !slices.ContainsFunc(w.links, func(l replicationLink) bool { return !l.up || l.syncEnd != 0 })
 }
 
 func (v *volume) tick() {
@@ -257,18 +296,23 @@ func (v *volume) write() {
 }
 
 func (v *volume) acknowledgeAlone() {
-	if len(v.held) == 0 {
+	if len(v.held) == 0 || v.disk == ha.DiskFailed {
 		return
 	}
 	if !v.loner {
-		v.loner = true
-		v.n.w.nextID++
-		v.gens = append(slices.Clone(v.gens), string(v.n.ID)+"-"+time.Duration(v.n.w.nextID).String())
+		v.rotate()
 	}
 	for _, id := range v.held {
-		v.n.w.Acked[id] = true
+		v.n.w.Acked[id] = v.index + 1
 	}
 	v.held, v.holdSince = nil, 0
+}
+
+// rotate begins a generation of this copy alone.
+func (v *volume) rotate() {
+	v.loner = true
+	v.n.w.nextID++
+	v.gens = append(slices.Clone(v.gens), string(v.n.ID)+"-"+time.Duration(v.n.w.nextID).String())
 }
 
 // promote makes this side Primary; the process itself refuses what it can see to be wrong.
@@ -287,7 +331,7 @@ func (v *volume) promote(p ha.Procedure) bool {
 	v.role, v.disk, v.lastPrimary = ha.Primary, ha.UpToDate, true
 	if !v.connected {
 		v.permission = p.Permit
-	} else if !v.n.w.link.up {
+	} else if !v.link().up {
 		v.noticeAt = v.n.w.Now // the other side is known to be gone
 		v.permission = p.Permit
 	}
@@ -334,24 +378,24 @@ func (v *volume) leave() {
 	if !v.connected || v.role == ha.Primary {
 		return
 	}
-	peer, record := v.n.other().vol, "left_in_sync"
-	if v.peerRole == ha.Primary && v.n.w.link.up {
+	peer, record := v.n.other().vols[v.index], "left_in_sync"
+	if v.peerRole == ha.Primary && v.link().up {
 		record = "outdated"
 		if v.disk == ha.UpToDate {
 			v.disk = ha.Outdated
 		}
 	}
-	if v.n.w.link.up && v.disk != ha.Inconsistent {
+	if v.link().up && v.disk != ha.Inconsistent {
 		peer.peerRecord = record
 	}
 	v.left = true
-	v.n.w.breakLink(0, 0)
+	v.n.w.breakLink(v.index, 0, 0)
 	v.lose()
 }
 
 func (v *volume) fact() ha.VolumeFact {
 	f := ha.VolumeFact{
-		Name: "data", Running: v.running, Role: v.role, Disk: v.disk, PeerDisk: v.peerDisk, Connected: v.connected, PeerRole: v.peerRole,
+		Name: v.name, Running: v.running, Role: v.role, Disk: v.disk, PeerDisk: v.peerDisk, Connected: v.connected, PeerRole: v.peerRole,
 		Generation: ha.Generation(v.gen()), Session: v.session, LostAt: v.lostAt, NeverHadPeer: !v.hadPeer, Permission: v.permission,
 		Holding: len(v.held) > 0 && !v.connected, HoldingSince: v.holdSince, LastPrimary: v.lastPrimary, PeerRecord: v.peerRecord,
 		SplitBrain: v.split, Epoch: v.epoch, Mounted: v.n.mounted, LastAckAt: v.ackAt, AnsweredNow: slices.Clone(v.answered), Loner: v.loner,

@@ -36,11 +36,12 @@ type World struct {
 	GatewayDelay  time.Duration      // how long its answers take; at least a tick
 	GatewayLoss   float64            // how many of its answers are lost
 	Loss          map[string]float64 // by cable
-	Log           []string           // one line for each event of a node
-	Problems      []string           // broken "never" rules
-	Flight        []flight           // beats on their way
-	Acked         map[int]bool       // writes that were acknowledged to a client
-	link          replicationLink
+	Delay         map[string]time.Duration
+	Log           []string          // one line for each event of a node
+	Problems      []string          // broken "never" rules
+	Flight        []flight          // beats on their way
+	Acked         map[int]int       // writes that were acknowledged to a client: 1 + the volume's index
+	links         []replicationLink // by volume
 	nextID        int
 	doubled       time.Duration // how long both hold the address by now
 	doubledLinked time.Duration
@@ -59,6 +60,8 @@ type Options struct {
 	Interval     time.Duration
 	BootWait     time.Duration
 	NoVolume     bool
+	Two          bool // two volumes
+	Wild         bool // the faults of wild.go too
 	NoReference  bool
 	Availability bool
 	FailMount    float64 // chance that a promotion's mount fails
@@ -78,14 +81,26 @@ func Fast(seed uint64) Options {
 func New(o Options) *World {
 	w := &World{
 		Rand: rand.New(rand.NewPCG(o.Seed, 0x65766b)), Options: o, Gateway: true,
-		Loss: map[string]float64{}, Acked: map[int]bool{},
+		Loss: map[string]float64{}, Delay: map[string]time.Duration{}, Acked: map[int]int{},
+	}
+	w.links = make([]replicationLink, 1)
+	if o.Two {
+		w.links = make([]replicationLink, 2)
 	}
 	for i, id := range []ha.NodeID{"a", "b"} {
-		n := &Node{w: w, ID: id, index: i, out: map[string]bool{}, durable: ha.Durable{Armed: true}}
+		n := &Node{w: w, ID: id, index: i, out: map[string]bool{}, mute: map[string]bool{}, rate: 1, deadTime: o.DeadTime, durable: ha.Durable{Armed: true}}
 		for _, c := range Cables {
 			n.out[c] = true
 		}
-		n.vol = &volume{n: n, gens: []string{"g0"}, disk: ha.UpToDate, hadPeer: true, running: true, lastPrimary: i == 0}
+		for k, name := range []string{"data", "mail"}[:len(w.links)] {
+			n.vols = append(n.vols, &volume{n: n, name: name, index: k, gens: []string{"g0"}, disk: ha.UpToDate, hadPeer: true, running: true, lastPrimary: i == 0})
+		}
+		if o.Wild {
+			n.rate = 1 + float64(w.Rand.IntN(31)-15)/1000
+			if w.Rand.IntN(3) == 0 {
+				n.deadTime += o.DeadTime * time.Duration(w.Rand.IntN(10)) / 10
+			}
+		}
 		w.Nodes[i] = n
 	}
 	return w
@@ -128,6 +143,27 @@ func (w *World) between(a, b time.Duration) time.Duration {
 // open says whether frames go from n to the other node over a cable.
 func (w *World) open(n *Node, cable string) bool {
 	return n.out[cable] && n.kernelUp() && n.other().kernelUp()
+}
+
+// beats says whether beats pass in both directions over a cable.
+func (w *World) beats(cable string) bool {
+	return w.bothWays(cable) && !w.Nodes[0].mute[cable] && !w.Nodes[1].mute[cable]
+}
+
+// dead is D as a node counts with it: the larger of its own and what it last heard of the other's.
+func (n *Node) dead() time.Duration {
+	if b := n.heardBeat(); b != nil {
+		return max(n.deadTime, b.DeadTime)
+	}
+	return n.deadTime
+}
+
+// heardBeat is the newest fresh beat: the engine keeps it when heart begins anew.
+func (n *Node) heardBeat() *ha.Beat {
+	if n.heart.newest != nil {
+		return n.heart.newest
+	}
+	return n.engine.kept.beat
 }
 
 // bothWays says whether a cable works in both directions.
@@ -190,6 +226,9 @@ func (w *World) deliver() {
 		switch {
 		case f.at > w.Now:
 			keep = append(keep, f)
+		case f.to.running() && f.to.heart.up && f.to.heart.pausedTill != 0:
+			f.at = f.to.heart.pausedTill + Tick
+			keep = append(keep, f)
 		case f.to.running() && f.to.heart.up:
 			f.to.hear(f)
 		case f.to.power && f.to.frozen() && w.Rand.IntN(4) == 0:
@@ -213,10 +252,13 @@ type Node struct {
 	frozeAt    time.Duration
 	kernelLive bool // while frozen: its kernel still answers
 	out        map[string]bool
-	unplugged  bool // its lan plug is out: the reference point is not reached
+	mute       map[string]bool // its beats do not pass here, other frames do
+	rate       float64         // of its clock
+	deadTime   time.Duration   // its own setting
+	unplugged  bool            // its lan plug is out: the reference point is not reached
 	heart      heart
 	engine     engine
-	vol        *volume
+	vols       []*volume
 	durable    ha.Durable // its file on disk
 	address    bool
 	addressTo  time.Duration // end of the kernel's lifetime
@@ -224,11 +266,13 @@ type Node struct {
 	services   bool
 }
 
-func (n *Node) other() *Node     { return n.w.Nodes[1-n.index] }
-func (n *Node) frozen() bool     { return n.w.Now < n.frozenTill }
-func (n *Node) running() bool    { return n.power && !n.frozen() }
-func (n *Node) kernelUp() bool   { return n.power && (!n.frozen() || n.kernelLive) }
-func (n *Node) now() ha.Instant  { return ha.Instant(n.w.Now - n.bootedAt + time.Hour) }
+func (n *Node) other() *Node   { return n.w.Nodes[1-n.index] }
+func (n *Node) frozen() bool   { return n.w.Now < n.frozenTill }
+func (n *Node) running() bool  { return n.power && !n.frozen() }
+func (n *Node) kernelUp() bool { return n.power && (!n.frozen() || n.kernelLive) }
+func (n *Node) now() ha.Instant {
+	return ha.Instant(float64(n.w.Now-n.bootedAt)*n.rate) + ha.Instant(time.Hour)
+}
 func (n *Node) holds() bool      { return n.address && n.w.Now < n.addressTo && n.kernelUp() }
 func (n *Node) referenced() bool { return n.w.Gateway && !n.unplugged && n.power }
 
@@ -251,7 +295,9 @@ func (n *Node) Start() {
 	n.boot = ha.BootName{byte(n.ID[0]), n.boots}
 	n.frozenTill = 0
 	n.heart = heart{up: true, since: n.now(), seq: uint64(n.boots) << 32, sent: map[uint64]ha.Instant{}}
-	n.vol.boot()
+	for _, v := range n.vols {
+		v.boot()
+	}
 	n.startEngine()
 }
 
@@ -263,7 +309,9 @@ func (n *Node) Kill() {
 	n.power = false
 	n.address, n.mounted, n.services = false, false, false
 	n.engine = engine{}
-	n.vol.die()
+	for _, v := range n.vols {
+		v.die()
+	}
 }
 
 // Freeze pauses a machine; with kernel its kernel goes on answering.
@@ -282,8 +330,11 @@ func (n *Node) tick() {
 		n.frozenTill = 0
 	}
 	n.heartTick()
-	n.vol.tick()
+	for _, v := range n.vols {
+		v.tick()
+	}
 	n.engineTick()
+	n.serviceTick()
 	if !n.holds() {
 		n.address = false
 	}
