@@ -263,6 +263,7 @@ func (n *Node) step() {
 	}
 	if p.Role == ha.Master && p.Addresses && (p.Procedure == nil) {
 		n.address, n.addressTo = true, max(n.addressTo, n.w.Now+2*time.Second)
+		n.services = n.services || n.mounted && p.Services == ha.MasterSide
 	}
 }
 

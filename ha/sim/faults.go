@@ -164,6 +164,7 @@ func RunSeed(o Options) *World {
 		if w.Settled() == "" || split {
 			break
 		}
+		w.repair()
 		w.Run(2 * time.Second)
 	}
 	if why := w.Settled(); why != "" && !split {

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"slices"
 	"time"
 
 	"evenkeel/ha"
@@ -71,8 +72,13 @@ func (n *Node) sendBeat(link int, cable string) {
 		return
 	}
 	age := n.engineAge()
+	say := n.engine.plan.Say
+	say.Volumes = slices.Clone(say.Volumes)
+	for i := range say.Volumes { // what is left of what the engine promised with its last Step
+		say.Volumes[i].Promise = max(0, say.Volumes[i].Promise-age)
+	}
 	b := ha.Beat{Node: n.ID, Boot: n.boot, Seq: h.seq, Heard: []uint64{h.heardSeq[0], h.heardSeq[1], h.heardSeq[2]},
-		EngineAge: age, EngineGone: age >= 10*time.Second, Saying: n.engine.plan.Say}
+		EngineAge: age, EngineGone: age >= 10*time.Second, Saying: say}
 	n.w.Flight = append(n.w.Flight, flight{to: n.other(), cable: link, at: n.w.Now + n.w.between(0, 15*time.Millisecond) + n.w.Delay[cable], beat: b, boot: h.heardBoot})
 }
 
@@ -100,11 +106,14 @@ func (n *Node) hear(f flight) {
 	}
 }
 
-// renew gives the kernel's address another 2 s, as long as the engine is alive or has been silent for less than 10 s and e < 0.8 D.
+// renew gives the kernel's address another 2 s, as long as the engine is alive or has been silent for less than 10 s,
+// e < 0.8 D, and the other node does not serve under a higher epoch.
 func (n *Node) renew() {
 	age := n.engineAge()
 	e := n.now().Sub(n.heart.confirmed)
-	if n.address && (age < time.Second || age < 10*time.Second && e < n.dead()*4/5) {
+	b := n.heart.newest
+	replaced := b != nil && (b.Role == ha.Master || b.Role == ha.Promoting) && n.engine.plan.Say.Epoch.Less(b.Epoch)
+	if n.address && (age < time.Second || age < 10*time.Second && e < n.dead()*4/5 && !replaced) {
 		n.addressTo = n.w.Now + 2200*time.Millisecond
 	}
 }

@@ -16,6 +16,7 @@ import (
 //	pair standard|fast [novolume|two] [noreference] [availability]
 //	start a|b   kill a|b   freeze a|b 8s   hang a|b 8s (its kernel answers)
 //	cut WHAT   join WHAT (World.Cut)   gateway on|off|slow 140ms|loss 50%
+//	pause a|b heart|engine 5s (it goes on with what it knew)   filter a|b [off] (its beats are lost, other frames pass)
 //	die a|b heart|engine|volume 300ms   wish a|b takeover|force|release|standby|active|arm|disarm|continue|leave
 //	disk a|b Failed   failmount 0|1   run 5s   status
 //
@@ -104,6 +105,10 @@ func (w *World) command(f []string, out *strings.Builder) error {
 		w.gateway(arg(1), arg(2), long(2))
 	case "die":
 		return n.dieProcess(arg(2), long(3))
+	case "pause":
+		n.pause(arg(2), long(3))
+	case "filter":
+		w.filter(n, arg(2) != "off")
 	case "wish":
 		if arg(2) == "force" {
 			n.Wish(ha.WishTakeover, true)
@@ -114,6 +119,9 @@ func (w *World) command(f []string, out *strings.Builder) error {
 		for _, v := range n.vols {
 			if arg(3) == "" || arg(3) == v.name {
 				v.disk = ha.Disk(arg(2))
+				if v.disk == ha.DiskFailed {
+					v.fail()
+				}
 			}
 		}
 	case "failmount":
@@ -138,6 +146,14 @@ func (w *World) gateway(how, share string, delay time.Duration) {
 	case "loss":
 		percent, _ := strconv.Atoi(strings.TrimSuffix(share, "%"))
 		w.GatewayLoss = float64(percent) / 100
+	}
+}
+
+func (n *Node) pause(name string, d time.Duration) {
+	if name == "heart" {
+		n.PauseHeart(d)
+	} else {
+		n.PauseEngine(d)
 	}
 }
 

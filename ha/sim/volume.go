@@ -35,6 +35,7 @@ type volume struct {
 	held        []int // writes that wait for an acknowledgement
 	holdSince   ha.Instant
 	loner       bool
+	revoked     bool // in this connection: its end ends the licence
 	answered    []ha.Answer
 	left        bool // it left in order: it connects again only after a start
 }
@@ -86,6 +87,10 @@ func (v *volume) lose() {
 	if v.connected {
 		v.connected, v.lostAt, v.noticeAt = false, v.n.now(), 0
 		v.peerDisk = ha.DUnknown
+		if v.revoked && v.disk == ha.UpToDate {
+			v.disk = ha.Consistent
+		}
+		v.revoked = false
 	}
 }
 
@@ -220,17 +225,9 @@ func (w *World) mirror(x, y *volume) {
 	if x.role != ha.Primary || len(x.held) == 0 {
 		return
 	}
-	if y.disk == ha.DiskFailed && x.disk == ha.DiskFailed {
-		return
-	}
-	for _, p := range [][2]*volume{{x, y}, {y, x}} { // a copy that stops receiving writes: the other begins a generation
-		if p[0].disk == ha.DiskFailed && !p[1].loner {
-			p[1].rotate()
-		}
-	}
 	for _, id := range x.held {
 		w.Acked[id] = x.index + 1
-		if l.syncEnd == 0 && y.disk != ha.DiskFailed {
+		if l.syncEnd == 0 {
 			y.log = append(y.log, id)
 		}
 	}
@@ -296,7 +293,7 @@ func (v *volume) write() {
 }
 
 func (v *volume) acknowledgeAlone() {
-	if len(v.held) == 0 || v.disk == ha.DiskFailed {
+	if len(v.held) == 0 {
 		return
 	}
 	if !v.loner {
@@ -318,6 +315,9 @@ func (v *volume) rotate() {
 // promote makes this side Primary; the process itself refuses what it can see to be wrong.
 func (v *volume) promote(p ha.Procedure) bool {
 	v.epoch = p.Epoch
+	if p.Permit != "" && v.connected && !v.link().up {
+		v.lose() // the engine says that the peer is gone: a silent connection is ended
+	}
 	if !v.running || v.split && !p.Force || v.connected && v.peerRole == ha.Primary {
 		return false
 	}
@@ -328,7 +328,7 @@ func (v *volume) promote(p ha.Procedure) bool {
 		v.n.w.forced = true
 	}
 	v.n.w.checkPromotion(v)
-	v.role, v.disk, v.lastPrimary = ha.Primary, ha.UpToDate, true
+	v.role, v.disk, v.lastPrimary, v.revoked = ha.Primary, ha.UpToDate, true, false
 	if !v.connected {
 		v.permission = p.Permit
 	} else if !v.link().up {
@@ -342,9 +342,20 @@ func (v *volume) revoke() {
 	held := v.permission
 	v.demote()
 	one := held == string(ha.ReasonPeerOutdated) || held == string(ha.ReasonPeerInconsistent)
-	if !v.connected && !one && v.disk == ha.UpToDate {
+	switch {
+	case v.connected:
+		v.revoked = true // while connected nobody can be newer
+	case !one && v.disk == ha.UpToDate:
 		v.disk = ha.Consistent
 	}
+}
+
+// fail is the end of the backing disk: the role goes with it, held writes get an error, the connection ends.
+func (v *volume) fail() {
+	v.demote()
+	v.disk = ha.DiskFailed
+	v.n.w.breakLink(v.index, 0, 200*time.Millisecond)
+	v.lose()
 }
 
 func (v *volume) demote() {
@@ -364,8 +375,14 @@ func (v *volume) outdate(r ha.Request, boot ha.BootName) {
 		a.Result, a.Reason = ha.AnsweredRefused, "epoch"
 	case v.disk == ha.Inconsistent:
 		a.Result = ha.AnsweredInconsistent
+	case v.disk == ha.DiskFailed:
+		a.Result = ha.AnsweredFailed
 	default:
 		v.disk, a.Result = ha.Outdated, ha.AnsweredOutdated
+	}
+	if a.Result != ha.AnsweredRefused {
+		v.n.w.breakLink(v.index, 0, 0) // what it still held for a connection ends with the answer
+		v.lose()
 	}
 	v.answered = append(v.answered, a)
 	if len(v.answered) > 4 {

@@ -151,6 +151,14 @@ func (w *World) tame() {
 	w.Delay = map[string]time.Duration{}
 }
 
+func (w *World) repair() {
+	for _, n := range w.Nodes {
+		for _, v := range n.vols {
+			v.repair()
+		}
+	}
+}
+
 // PauseEngine stops the engine process for d; it goes on with what it knew.
 func (n *Node) PauseEngine(d time.Duration) { n.engine.pausedTill = n.w.Now + d }
 
@@ -168,7 +176,7 @@ func (n *Node) failDisk(v *volume, say func(string, ...any)) {
 		return
 	}
 	say("the disk of volume %s fails", v.name)
-	v.disk = ha.DiskFailed
+	v.fail()
 }
 
 // repair puts an empty disk in the place of a failed one.
