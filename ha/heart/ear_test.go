@@ -190,6 +190,32 @@ func TestPromisesRunFromTheEnginesStep(t *testing.T) {
 	}
 }
 
+// A silent engine cannot yield its addresses to a peer that serves under a higher epoch: heart stops renewing them.
+func TestReplacedWhileTheEngineIsSilent(t *testing.T) {
+	serving := func(r ha.Role, counter uint64) *ha.Beat {
+		return &ha.Beat{Saying: ha.Saying{Role: r, Epoch: ha.Epoch{Counter: counter, Node: "b"}}}
+	}
+	for _, c := range []struct {
+		name string
+		age  ha.Instant
+		beat *ha.Beat
+		want bool
+	}{
+		{"nothing heard", 2000 * ms, nil, false},
+		{"the peer stands by", 2000 * ms, serving(ha.Slave, 4), false},
+		{"the peer serves under a lower epoch", 2000 * ms, serving(ha.Master, 2), false},
+		{"the peer serves under a higher epoch", 2000 * ms, serving(ha.Master, 4), true},
+		{"the peer is taking the role", 2000 * ms, serving(ha.Promoting, 4), true},
+		{"the engine decides", 100 * ms, serving(ha.Master, 4), false},
+	} {
+		v := voice{since: 1 * ms, stepAt: 20000*ms - c.age}
+		v.say.Epoch = ha.Epoch{Counter: 3, Node: "a"}
+		if got := v.replaced(20000*ms, c.beat); got != c.want {
+			t.Errorf("%s: replaced %v", c.name, got)
+		}
+	}
+}
+
 func TestAddressesLiveWithTheEngine(t *testing.T) {
 	const dead = 3 * time.Second
 	for _, c := range []struct {

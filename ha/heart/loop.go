@@ -198,7 +198,7 @@ func (l *loop) grant(now ha.Instant) {
 	if l.late < l.ear.dead/2 {
 		wokeAt = 0
 	}
-	if len(l.renew) > 0 && l.voice.mayRenew(now, l.ear.confirmed, wokeAt, l.ear.dead) {
+	if len(l.renew) > 0 && l.voice.mayRenew(now, l.ear.confirmed, wokeAt, l.ear.dead) && !l.voice.replaced(now, l.ear.beat) {
 		l.renewer.allow(l.renew, now.Add(grantFor))
 		return
 	}

@@ -60,3 +60,8 @@ func (v *voice) mayRenew(now, confirmed, wokeAt ha.Instant, dead time.Duration) 
 	}
 	return age < engineGoneAfter && confirmed != 0 && now.Sub(confirmed) < dead*4/5
 }
+
+// replaced says whether the peer holds the role, or takes it, under a higher epoch than the engine said last. A silent engine cannot yield.
+func (v *voice) replaced(now ha.Instant, b *ha.Beat) bool {
+	return v.engineAge(now) >= engineQuiet && b != nil && (b.Role == ha.Master || b.Role == ha.Promoting) && v.say.Epoch.Less(b.Epoch)
+}
