@@ -87,6 +87,7 @@ type peerMemory struct {
 	goneAt    Instant // since when its beats say that its engine is gone
 	wake      Instant // end of the newest lateness of D/2 or more of our own
 	heart     Instant // start of the heart process that was seen last
+	engineAt  Instant // since when its engine has been heard without a gap; zero = it is not
 	// confirmed is when we sent the newest beat that the peer confirmed; kept here, because a restarted heart knows of none.
 	confirmed Instant
 	// masterBoot is the boot in which it was last heard as Master or Promoting.

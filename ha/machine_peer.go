@@ -75,6 +75,9 @@ func (t *turn) judge() {
 	default:
 		t.peer.deadAt = 0
 	}
+	if verdict != PeerAlive || t.f.Other.Beat == nil || t.f.Other.Beat.EngineAge >= engineQuiet {
+		t.peer.engineAt = 0
+	}
 	if t.f.Other.Beat != nil && verdict == PeerAlive && why != ReasonLinksFailed {
 		t.beat = t.f.Other.Beat
 		t.rememberBeat()
@@ -107,6 +110,9 @@ func (t *turn) rememberBeat() {
 		t.peer.failedBoot, t.peer.hasFailed = b.Boot, true
 	} else {
 		t.peer.hasFailed = false
+	}
+	if t.peer.engineAt == 0 && b.EngineAge < engineQuiet {
+		t.peer.engineAt = t.f.Now
 	}
 	if !b.EngineGone {
 		t.peer.goneAt = 0

@@ -17,6 +17,7 @@ func lone() Facts {
 	v := &f.Volumes[0]
 	v.Connected, v.Disk, v.PeerDisk, v.PeerRole = false, Consistent, DUnknown, ""
 	v.LastPrimary, v.PeerRecord = true, "outdated"
+	f.Durable.Epoch = Epoch{3, "b"}
 	return f
 }
 
@@ -40,6 +41,7 @@ func TestLoneStart(t *testing.T) {
 			f.Volumes[0].PeerRecord, f.Volumes[0].LastPrimary = "", false
 			f.Durable.LeftInSync = map[string]Generation{"data": "g"}
 		}, Blocked, ReasonDataUnproven},
+		{"overtaken since", func(f *Facts) { f.Durable.Epoch = Epoch{4, "a"} }, Blocked, ReasonDataUnproven},
 		{"split-brain", func(f *Facts) { f.Volumes[0].SplitBrain = true }, Blocked, ReasonSplitBrain},
 		{"outdated itself", func(f *Facts) { f.Volumes[0].Disk = Outdated }, Blocked, ReasonDiskOutdated},
 		{"in the boot wait", func(f *Facts) { f.EngineStarted = f.Now - Instant(time.Second) }, Starting, ReasonBootWait},
@@ -423,5 +425,77 @@ func TestReturningPeerDoesNotIsolate(t *testing.T) {
 	back.Now = back.Now.Add(20 * time.Millisecond)
 	if p := m.Step(back); p.Role != Master {
 		t.Errorf("the service ended (%s) because the peer came back; why %v", p.Reason, p.Why)
+	}
+}
+
+// TestOwnPromiseCountsFromTheNewestBeat: our beats echo what is heard, fresh or not, and the peer counts our promise from there. So it has not ended
+// while a deaf peer's beats still come.
+func TestOwnPromiseCountsFromTheNewestBeat(t *testing.T) {
+	f := pair()
+	m := NewMachine(f.Durable)
+	m.Step(f)
+	heard := f.Now.Add(8 * time.Second)
+	f.Other.FreshAt, f.Now = f.Now, heard.Add(time.Second)
+	v := f.Volumes[0]
+	v.Connected, v.LostAt = false, heard
+	for _, heardAt := range []Instant{0, heard} {
+		f.Heart.Links = []LinkFact{{Name: "lan", State: LinkQuiet, HeardAt: heardAt}}
+		want := max(f.Other.FreshAt, heardAt).Add(f.Settings.Promise())
+		if got := (&turn{Machine: m, f: f}).ownPromiseEnd(v); got != want {
+			t.Errorf("heard at %v: ends at %v, want %v", heardAt, got, want)
+		}
+	}
+}
+
+// TestAnOlderReleaseIsNotTaken: of two that have both given the role away, the one whose word is the newer waits for the other.
+func TestAnOlderReleaseIsNotTaken(t *testing.T) {
+	for theirs, want := range map[uint64]Role{3: Slave, 4: Slave, 6: Promoting} {
+		f := pair()
+		f.Durable.Released = Epoch{5, "b"}
+		beat := *f.Other.Beat
+		beat.Role, beat.Release = Slave, &Release{Epoch: Epoch{theirs, "a"}}
+		f.Other.Beat, f.Volumes[0].PeerRole = &beat, Secondary
+		if p := NewMachine(f.Durable).Step(f); p.Role != want {
+			t.Errorf("released under 5/b here and %d/a there: %s (%v), want %s", theirs, p.Role, p.Why, want)
+		}
+	}
+}
+
+// TestReleasedEndsTheEntitlement: what a takeover was entitled to is not used again after the role was given away in order.
+func TestReleasedEndsTheEntitlement(t *testing.T) {
+	f := pair()
+	m := NewMachine(f.Durable)
+	m.role, m.entitled, m.own = Demoting, true, Epoch{4, "b"}
+	m.proc, m.hand, m.after = &Procedure{ID: 1, Kind: ProcedureDemote}, hand{release: true}, Slave
+	beat := *f.Other.Beat
+	beat.Role = Slave
+	f.Other.Beat, f.Procedure = &beat, &ProcedureFact{ID: 1, State: ProcedureDone}
+	if m.Step(f); m.release == nil || m.entitled {
+		t.Errorf("released %v, still entitled %v", m.release, m.entitled)
+	}
+}
+
+// TestTheRequestEndsWhenThePeerServes: a chosen node that was asking for Outdated asks no more once the other one serves: the request would
+// be heard again when that one stops.
+func TestTheRequestEndsWhenThePeerServes(t *testing.T) {
+	f := pair()
+	beat := *f.Other.Beat
+	beat.Role = Slave
+	f.Volumes[0].Connected = false
+	f.Other.Beat, f.Other.Snapshots = &beat, map[string]Comparison{"data": CompareAhead}
+	m := NewMachine(f.Durable)
+	m.Step(f)
+	step := func(role Role) int {
+		beat.Role = role
+		f.Now = f.Now.Add(settleTime + time.Millisecond)
+		f.References[0].AskedAt, f.Other.FreshAt, f.Other.Confirmed, f.Other.EchoedSent = f.Now, f.Now, f.Now, f.Now
+		return len(m.Step(f).Say.Requests)
+	}
+	if n := step(Slave); n != 1 {
+		t.Fatalf("%d requests of the chosen node", n)
+	}
+	step(Master)
+	if n := step(Master); n != 0 {
+		t.Errorf("%d requests beside a peer that serves", n)
 	}
 }

@@ -62,6 +62,22 @@ func (t *turn) inStandby() {
 	if t.gone() && !t.peer.refused {
 		t.refuse(ReasonStandby)
 	}
+	switch b := t.beat; {
+	case b == nil:
+	case b.Role == Master:
+		t.followMaster()
+	case b.Release != nil && t.back == nil: // a role that cannot be taken is handed back, or nobody serves
+		e := b.Release.Epoch
+		t.back = &e
+	}
+}
+
+// followMaster forgets what was being said about a role that the peer now holds.
+func (t *turn) followMaster() {
+	t.back = nil
+	if t.durable.Released.Less(t.beat.Epoch) {
+		t.release = nil // the role has gone over
+	}
 }
 
 // withPeer decides when the peer is heard.
@@ -94,13 +110,10 @@ func (t *turn) withPeer() {
 
 // follow stands by beside a serving peer.
 func (t *turn) follow() {
-	t.neitherSince, t.releaseSeen = 0, 0
+	t.neitherSince, t.releaseSeen, t.outdating = 0, 0, false
 	t.why(ReasonPeerMaster)
 	if t.beat.Role == Master {
-		t.back = nil
-		if t.durable.Released.Less(t.beat.Epoch) {
-			t.release = nil // the role has gone over
-		}
+		t.followMaster()
 	}
 	if t.role != Slave {
 		t.become(Slave, ReasonPeerMaster)
@@ -115,11 +128,15 @@ func (t *turn) neither() {
 	if t.neitherSince == 0 {
 		t.neitherSince = t.f.Now
 	}
-	if b.Release != nil && t.back == nil {
+	if older := b.Release != nil && t.release != nil && b.Release.Epoch.Less(t.release.Epoch); b.Release != nil && t.back == nil && !older {
 		t.acquire(*b.Release)
 		return
 	}
 	t.releaseSeen = 0
+	if t.cutOff() {
+		t.why(ReasonIsolated) // what would begin now would be revoked at once
+		return
+	}
 	if b.HandedBack != nil && t.release != nil && !b.HandedBack.Less(t.durable.Released) {
 		t.reclaim()
 		return
@@ -361,7 +378,7 @@ func (t *turn) provenAlone() (Reason, bool) {
 }
 
 // unproven says why the record of a volume does not prove that nobody is newer: it does if this side was primary last, has sent no
-// "released" since, and the other stored Outdated, or left in sync and was not heard since.
+// "released" since nor heard of a later epoch of the other's, and the other stored Outdated, or left in sync and was not heard since.
 func (t *turn) unproven(v VolumeFact) Reason {
 	switch {
 	case !v.Running:
@@ -374,7 +391,8 @@ func (t *turn) unproven(v VolumeFact) Reason {
 		return diskBlocker(v.Disk)
 	}
 	record := v.PeerRecord == "outdated" || v.PeerRecord == "left_in_sync" && t.f.Other.Beat == nil
-	if v.LastPrimary && record && t.durable.Released == (Epoch{}) {
+	overtaken := t.durable.Epoch.Node != t.f.Node // the other one held the role since, or tried to
+	if v.LastPrimary && record && !overtaken && t.durable.Released == (Epoch{}) {
 		return ""
 	}
 	return ReasonDataUnproven

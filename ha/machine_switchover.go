@@ -15,6 +15,9 @@ func (t *turn) acquire(r Release) {
 		why = ReasonSwitchOver
 	}
 	permit, blocker := t.releaseSuffices(r)
+	if blocker == "" && permit == "" && t.cutOff() {
+		blocker = ReasonIsolated // the promotion would be revoked at once, again and again
+	}
 	switch {
 	case blocker == "" && t.f.Now >= t.retryAt:
 		t.promote(why, permit, false)
@@ -116,6 +119,10 @@ func (t *turn) serving() {
 	if t.beat == nil {
 		return
 	}
+	if t.durable.Standby && t.releaseBlocker() == "" { // the engine was restarted on the way to standby: the wish is stored
+		t.demote(ReasonStandby, hand{release: true}, Standby)
+		return
+	}
 	for _, r := range t.beat.Requests {
 		if r.Kind == AskSwitchover && t.releaseBlocker() == "" {
 			t.demote(ReasonSwitchOver, hand{release: true, request: r.Number}, Slave)
@@ -132,7 +139,7 @@ func (t *turn) releaseBlocker() Reason {
 		return ReasonUnstored
 	case b == nil:
 		return ReasonPeerSilent
-	case !t.peerStands() || t.confirmedAge() > t.d/2:
+	case !t.peerStands() || b.EngineAge >= engineQuiet || t.confirmedAge() > t.d/2:
 		return ReasonPeerUnfit
 	}
 	for _, v := range t.f.Volumes {
@@ -167,7 +174,7 @@ func (t *turn) careForVolumes() bool {
 			if t.handOver(ReasonVolumeGone) {
 				return true
 			}
-		case v.Holding && t.since(v.HoldingSince) >= t.f.Settings.Hold:
+		case v.Holding && t.since(v.HoldingSince) >= t.f.Settings.Hold && t.peerHadTime():
 			if t.handOver(ReasonHoldEnded) {
 				return true
 			}
@@ -176,6 +183,12 @@ func (t *turn) careForVolumes() bool {
 		}
 	}
 	return false
+}
+
+// peerHadTime says whether the peer's engine has been heard for long enough to answer a request that stands in our beats: one that comes
+// back at the end of a hold answers first, and then nothing needs to move.
+func (t *turn) peerHadTime() bool {
+	return t.peer.engineAt != 0 && t.since(t.peer.engineAt) >= time.Second
 }
 
 // recover puts a volume back into use whose process died under the mount and came back. It waits a moment for the volume to know by its
@@ -225,7 +238,7 @@ func (t *turn) handOver(why Reason) bool {
 	}
 	for _, v := range t.f.Volumes {
 		s := t.said(v.Name)
-		if s == nil || s.Disk != UpToDate || v.Permission != "" || t.memory(v.Name).permit != "" || v.NeverHadPeer {
+		if s == nil || s.Disk != UpToDate || v.Permission != "" || v.Loner || t.memory(v.Name).permit != "" || v.NeverHadPeer {
 			return false
 		}
 	}

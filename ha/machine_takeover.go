@@ -183,6 +183,7 @@ func (t *turn) demoting() {
 func (t *turn) demoted() {
 	t.durable.Serving = false
 	if t.hand.release {
+		t.entitled = false
 		t.release, t.passing = &Release{Epoch: t.own, Request: t.hand.request, NoLone: t.hand.noLone}, t.hand.passing
 		if !t.passing {
 			t.durable.Released, t.durable.ReleasedTo = t.own, t.hand.request

@@ -18,19 +18,19 @@ func (t *turn) unsure() bool {
 		t.certainAt = t.f.Now
 		return false
 	}
-	e := t.confirmedAge()
-	if e <= t.d/2 {
-		return false
-	}
-	if t.f.Settings.Mode == Availability {
-		return false // dead is enough there, for both sides: who is cut off serves whom it reaches
-	}
-	if e <= t.d/5*4 || len(t.f.References) == 0 || t.referenceHeld() || t.nobodyMoves() || t.asksFirst() {
+	if !t.cutOff() {
 		return false
 	}
 	t.seclude()
 	t.revokeThen(ReasonIsolated, t.parting(), Slave)
 	return true
+}
+
+// cutOff says whether this node, if it served without a permission, would have to take the role off now: nobody confirms its beats and no
+// reference point answers. In Availability dead is enough, for both sides: who is cut off serves whom it reaches.
+func (t *turn) cutOff() bool {
+	return t.f.Settings.Mode != Availability && t.confirmedAge() > t.d/5*4 && len(t.f.References) > 0 && !t.referenceHeld() &&
+		!t.nobodyMoves() && !t.asksFirst()
 }
 
 // parting is what a node that is cut off says when it has taken the role off: "released, no lone acknowledgement", if that is true. A node that hears
@@ -94,7 +94,8 @@ func (t *turn) askEvery() bool {
 	unsureMaster := t.serves() && !t.permitted() && t.confirmedAge() > t.d/2
 	silent := t.peer.suspectAt != 0 && t.silence() >= t.d/2 && !t.settledSilence()
 	woke := t.serves() && t.peer.wake > t.settledWake
-	return unsureMaster || silent || woke || t.peer.goneAt != 0
+	unheard := t.beat != nil && t.confirmedAge() > t.d/2 // it may be given the role
+	return unsureMaster || unheard || silent || woke || t.peer.goneAt != 0
 }
 
 // settledSilence says whether the peer's silence has been decided upon so that no reference point changes it.

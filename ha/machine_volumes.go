@@ -64,7 +64,7 @@ func (t *turn) endLicence(v VolumeFact, m *volumeMemory) {
 		m.endLicence = ReasonSplitBrain
 	case h.Late >= t.d && h.WokeAt > m.sureAt:
 		m.endLicence = ReasonLicenceLate
-	case t.promiseOver(m):
+	case t.promiseOver(m), m.promised == 0 && t.gone() && !v.Connected: // a promise that nobody here remembers has run out
 		m.endLicence = ReasonLicencePromise
 	default:
 		return
@@ -221,8 +221,11 @@ func (t *turn) connected() bool {
 // peer beat that we echoed came in, whichever is earlier.
 func (t *turn) ownPromiseEnd(v VolumeFact) Instant {
 	p := t.f.Settings.Promise()
-	end := v.LostAt
-	if heard := t.f.Other.FreshAt; end == 0 || heard != 0 && heard < end {
+	end, heard := v.LostAt, t.f.Other.FreshAt
+	for _, l := range t.f.Heart.Links {
+		heard = max(heard, l.HeardAt) // we echo each beat, fresh or not
+	}
+	if end == 0 || heard != 0 && heard < end {
 		end = heard
 	}
 	return end.Add(p)
