@@ -33,6 +33,7 @@ type Machine struct {
 
 	peer    peerMemory
 	points  referenceMemory
+	bound   promiseMemory
 	volumes map[string]*volumeMemory
 	links   map[string]LinkState
 
@@ -98,6 +99,12 @@ type peerMemory struct {
 	armed      bool     // what its newest fresh beat said
 	armedBoot  BootName // in which boot it said so
 	refused    bool     // the decision on its present silence was "no"
+}
+
+// promiseMemory is the longest P that this node's beats may still bind it to.
+type promiseMemory struct {
+	longest time.Duration
+	until   Instant // when the last beat that said so is no longer counted on
 }
 
 // referenceMemory is what is remembered of the reference points.

@@ -499,3 +499,25 @@ func TestTheRequestEndsWhenThePeerServes(t *testing.T) {
 		t.Errorf("%d requests beside a peer that serves", n)
 	}
 }
+
+// TestShorterTimeOutTakesNothingBack: what was promised under a longer time-out is kept until it has run out.
+func TestShorterTimeOutTakesNothingBack(t *testing.T) {
+	f := pair()
+	f.Settings.DeadTime = 20 * time.Second
+	long := f.Settings.Promise()
+	m := NewMachine(f.Durable)
+	m.Step(f)
+	changed := f.Now
+	f.Settings.DeadTime = 3 * time.Second
+	for _, after := range []time.Duration{time.Second, long - time.Second, long} {
+		f.Now = changed.Add(after)
+		f.Other.FreshAt, f.Other.Confirmed, f.Other.EchoedSent = f.Now, f.Now, f.Now
+		m.Step(f)
+		want := max(f.Now.Add(f.Settings.Promise()), changed.Add(long))
+		v := f.Volumes[0]
+		v.Connected, v.LostAt = false, f.Now
+		if got := (&turn{Machine: m, f: f}).ownPromiseEnd(v); got != want {
+			t.Errorf("%v after the change it ends after %v, want %v", after, got.Sub(f.Now), want.Sub(f.Now))
+		}
+	}
+}

@@ -17,6 +17,7 @@ func (t *turn) said(name string) *VolumeSaying {
 
 // followVolumes forgets what a new replication session has made void, and ends licences.
 func (t *turn) followVolumes() {
+	t.followOwnPromise()
 	for _, v := range t.f.Volumes {
 		m := t.memory(v.Name)
 		t.followPromise(m, t.said(v.Name))
@@ -217,6 +218,14 @@ func (t *turn) connected() bool {
 	return true
 }
 
+// followOwnPromise keeps the longest P that was said lately: a shorter time-out that takes effect takes back nothing of what was promised before.
+func (t *turn) followOwnPromise() {
+	p, b := t.f.Settings.Promise(), &t.bound
+	if p >= b.longest || t.f.Now >= b.until {
+		b.longest, b.until = p, t.f.Now.Add(p)
+	}
+}
+
 // ownPromiseEnd is when this side's promise to acknowledge nothing alone has ended: P after the connection was lost, or P after the newest
 // peer beat that we echoed came in, whichever is earlier.
 func (t *turn) ownPromiseEnd(v VolumeFact) Instant {
@@ -228,7 +237,10 @@ func (t *turn) ownPromiseEnd(v VolumeFact) Instant {
 	if end == 0 || heard != 0 && heard < end {
 		end = heard
 	}
-	return end.Add(p)
+	if end = end.Add(p); t.bound.longest > p {
+		end = max(end, t.bound.until)
+	}
+	return end
 }
 
 // promise is what the next beat promises of a volume.

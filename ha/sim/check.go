@@ -65,7 +65,7 @@ func (w *World) checkPermissions(a, b *volume) {
 
 // checkPromotion: no write that was acknowledged is missing at a side that is promoted without a person's word.
 func (w *World) checkPromotion(v *volume) {
-	if w.excused || w.forced {
+	if w.excused {
 		return
 	}
 	have := map[int]bool{}

@@ -157,7 +157,7 @@ func RunSeed(o Options) *World {
 	w.Nodes[1].Start()
 	w.Run(o.BootWait + 5*time.Second)
 	split := w.split()
-	if split && !w.excused {
+	if split && !w.excused && !w.forced {
 		w.problem("split-brain without a total partition")
 	}
 	for range 160 { // the pause after failed promotions is at most five minutes

@@ -196,7 +196,7 @@ func (w *World) handshake(a, b *volume) {
 
 // lostWrites checks that a sync overwrites nothing that was acknowledged.
 func (w *World) lostWrites(source, target *volume) {
-	if w.forced || target.disk == ha.Inconsistent {
+	if target.disk == ha.Inconsistent {
 		return
 	}
 	for _, id := range target.log {
@@ -312,6 +312,20 @@ func (v *volume) rotate() {
 	v.gens = append(slices.Clone(v.gens), string(v.n.ID)+"-"+time.Duration(v.n.w.nextID).String())
 }
 
+// force is a person's word that only this copy counts: what was acknowledged and is not in it is that person's loss. Beside another primary
+// nothing can be said any more.
+func (w *World) force(v *volume) {
+	w.forced = true
+	if peer := v.n.other().vols[v.index]; peer.running && peer.role == ha.Primary {
+		w.excused = true
+	}
+	for id, of := range w.Acked {
+		if of == v.index+1 && !slices.Contains(v.log, id) {
+			delete(w.Acked, id)
+		}
+	}
+}
+
 // promote makes this side Primary; the process itself refuses what it can see to be wrong.
 func (v *volume) promote(p ha.Procedure) bool {
 	v.epoch = p.Epoch
@@ -325,7 +339,7 @@ func (v *volume) promote(p ha.Procedure) bool {
 		return false
 	}
 	if p.Reason == ha.ReasonForced {
-		v.n.w.forced = true
+		v.n.w.force(v)
 	}
 	v.n.w.checkPromotion(v)
 	v.role, v.disk, v.lastPrimary, v.revoked = ha.Primary, ha.UpToDate, true, false

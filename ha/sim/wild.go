@@ -14,7 +14,7 @@ func (w *World) wild() {
 	cable := Cables[w.Rand.IntN(3)]
 	say := func(format string, a ...any) { w.logf(n, "-- "+format, a...) }
 	d := w.between(w.Options.DeadTime/4, w.Options.DeadTime*4)
-	switch k := w.Rand.IntN(26); k {
+	switch k := w.Rand.IntN(29); k {
 	case 0, 1:
 		say("engine stands still for %v", d)
 		n.PauseEngine(d)
@@ -67,6 +67,7 @@ func (w *World) wild() {
 		n.Wish(kind, false)
 	case 17:
 		say("wish continue")
+		w.excused = w.excused || !w.inSync()
 		n.Wish(ha.WishContinue, false)
 	case 18:
 		say("both wish takeover")
@@ -81,6 +82,9 @@ func (w *World) wild() {
 		w.Cut(id + ":all")
 		w.Run(d)
 		w.Join(id + ":all")
+	case 26, 27, 28:
+		say("wish force")
+		n.Wish(ha.WishTakeover, true)
 	case 25:
 		say("one way: %s>all is away", id)
 		for _, c := range Cables {
