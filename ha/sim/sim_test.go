@@ -26,6 +26,8 @@ func options(s uint64) Options {
 		o.NoVolume, o.Availability = true, true
 	case 5:
 		o.FailMount = 0.3
+	case 7:
+		o.Wild, o.Two = true, s%16 == 15
 	}
 	if *base != "" {
 		words := strings.Split(*base, ",")
