@@ -140,7 +140,7 @@ func (t *turn) answer(r Request) (wish *Request, answer *Answer) {
 				return nil, &got
 			}
 		}
-		if t.serves() || t.role == Demoting || t.aheadOf(v) {
+		if t.serves() || t.role == Demoting || t.aheadOf(v, r) {
 			a.Result, a.Reason = AnsweredRefused, Reason(t.role)
 			return nil, &a
 		}
@@ -161,7 +161,11 @@ func (t *turn) askerHears(r Request) bool {
 	return t.f.Other.Confirmed > m.askedAt
 }
 
-// aheadOf says whether a peer that does not serve asks for a copy to be outdated that the comparison calls the newer one.
-func (t *turn) aheadOf(v VolumeFact) bool {
+// aheadOf says whether the peer asks for a copy to be outdated that has writes which were acknowledged here alone and are not in the asker's
+// generation, or, not serving, for one that the comparison calls the newer.
+func (t *turn) aheadOf(v VolumeFact, r Request) bool {
+	if v.Loner && v.Generation != r.Generation {
+		return true
+	}
 	return !t.rival() && !v.Connected && (t.f.Other.Snapshots[v.Name] == CompareAhead || t.f.Other.Snapshots[v.Name] == CompareDiverged)
 }

@@ -521,3 +521,23 @@ func TestShorterTimeOutTakesNothingBack(t *testing.T) {
 		}
 	}
 }
+
+// TestALoneCopyIsNotGivenUp: a copy with writes that were acknowledged here alone stores Outdated for no asker of another generation.
+func TestALoneCopyIsNotGivenUp(t *testing.T) {
+	for asked, refused := range map[Generation]bool{"older": true, "g": false} {
+		f := pair()
+		m := NewMachine(f.Durable)
+		m.Step(f)
+		beat := *f.Other.Beat
+		beat.Requests = []Request{{Number: 1, Kind: AskOutdate, Volume: "data", Generation: asked, Session: 4, Epoch: Epoch{9, "a"}}}
+		f.Other.Beat, f.Volumes[0].Connected, f.Volumes[0].Loner = &beat, false, true
+		f.Now = f.Now.Add(time.Second)
+		m.Step(f)
+		f.Other.Confirmed, f.Other.FreshAt = f.Now.Add(time.Second), f.Now.Add(time.Second)
+		f.Now = f.Now.Add(time.Second + time.Millisecond)
+		p := m.Step(f)
+		if got := len(p.Say.Answers) == 1 && p.Say.Answers[0].Result == AnsweredRefused; got != refused || (p.Volumes[0].Outdate != nil) == refused {
+			t.Errorf("asked for generation %s: refused %v, the volume is asked %v", asked, got, p.Volumes[0].Outdate != nil)
+		}
+	}
+}

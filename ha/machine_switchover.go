@@ -113,7 +113,7 @@ func (t *turn) askForRole() {
 
 // serving is the decision of the master.
 func (t *turn) serving() {
-	if t.settleRival() || t.unsure() || t.careForVolumes() {
+	if t.settleRival() || t.unsure() || t.overtaken() || t.careForVolumes() {
 		return
 	}
 	if t.beat == nil {
@@ -129,6 +129,20 @@ func (t *turn) serving() {
 			return
 		}
 	}
+}
+
+// overtaken says whether a master that holds, beside a living peer that serves nothing, has yielded because that one's copy is the newer: it was
+// started meanwhile, by a person perhaps, and its epoch alone does not say so. Both epochs being what they are, the generations decide.
+func (t *turn) overtaken() bool {
+	if t.beat == nil || t.rival() || t.f.NoVolumes || t.connected() || t.permitted() {
+		return false
+	}
+	t.p.AskSnapshots = true
+	if t.compare() != CompareBehind {
+		return false
+	}
+	t.revoke(ReasonDataBehind)
+	return true
 }
 
 // releaseBlocker says why the role cannot be given to the peer in order; empty = it can.

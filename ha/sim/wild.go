@@ -83,8 +83,10 @@ func (w *World) wild() {
 		w.Run(d)
 		w.Join(id + ":all")
 	case 26, 27, 28:
-		say("wish force")
-		n.Wish(ha.WishTakeover, true)
+		if !w.Options.NoVolume { // what it loses is counted by its volumes
+			say("wish force")
+			n.Wish(ha.WishTakeover, true)
+		}
 	case 25:
 		say("one way: %s>all is away", id)
 		for _, c := range Cables {
