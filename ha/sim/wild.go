@@ -55,6 +55,18 @@ func (w *World) wild() {
 		v := n.anyVolume()
 		v.busyTill = w.Now + w.between(100*time.Millisecond, 4*time.Second)
 		say("volume %s answers late", v.name)
+	case 19, 20, 21, 22:
+		w.move(n, k, say)
+	case 23, 24, 25:
+		w.away(n, k, say)
+	default:
+		w.people(n, k, say)
+	}
+}
+
+// people press buttons at bad moments.
+func (w *World) people(n *Node, k int, say func(string, ...any)) {
+	switch k {
 	case 13, 14:
 		say("wish standby")
 		n.Wish(ha.WishStandby, false)
@@ -74,19 +86,24 @@ func (w *World) wild() {
 		w.Nodes[0].Wish(ha.WishTakeover, false)
 		w.Run(w.between(0, 300*time.Millisecond))
 		w.Nodes[1].Wish(ha.WishTakeover, false)
-	case 19, 20, 21, 22:
-		w.move(n, k, say)
+	case 26, 27, 28:
+		if !w.Options.NoVolume { // what it loses is counted by its volumes
+			say("wish force")
+			n.Wish(ha.WishTakeover, true)
+		}
+	}
+}
+
+// away cuts a node off, or makes it deaf, for a while.
+func (w *World) away(n *Node, k int, say func(string, ...any)) {
+	id := string(n.ID)
+	switch k {
 	case 23, 24:
 		d := w.between(w.Options.DeadTime*6/10, w.Options.DeadTime*3)
 		say("%s:all is away for %v", id, d)
 		w.Cut(id + ":all")
 		w.Run(d)
 		w.Join(id + ":all")
-	case 26, 27, 28:
-		if !w.Options.NoVolume { // what it loses is counted by its volumes
-			say("wish force")
-			n.Wish(ha.WishTakeover, true)
-		}
 	case 25:
 		say("one way: %s>all is away", id)
 		for _, c := range Cables {
