@@ -298,6 +298,8 @@ func (t *turn) wishEnded() (done bool, failed Reason) {
 			return false, ""
 		case t.refusal() != "":
 			return false, t.refusal()
+		case t.ask != nil && t.role == Blocked: // whoever was asked is gone, and this node does not serve by itself: nor later, when nobody waits for it
+			return false, t.reason
 		case t.ask == nil && late:
 			return false, ReasonTimedOut
 		case t.ask == nil:

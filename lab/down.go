@@ -45,8 +45,8 @@ func endMachine(init Process) error {
 		return nil
 	}
 	mounts, err := holdMounts(init.PID)
-	if err != nil {
-		return err
+	if err != nil { // its first thread has ended, the others have not: there is nothing to hold any more
+		return init.kill(killLimit)
 	}
 	loops := loopsOf(init.PID)
 	wakeParents(inode(fmt.Sprintf("/proc/%d/ns/pid", init.PID)))

@@ -218,7 +218,35 @@ func (e *engine) loop(ctx context.Context) {
 			e.drain()
 		case <-timer.C:
 		}
+		e.catchUp(ctx)
 		timer.Reset(e.step())
+	}
+}
+
+// An engine that stood still for catchUpAfter hears heart first, at most for catchUpLimit.
+const (
+	catchUpAfter = 500 * time.Millisecond
+	catchUpLimit = 300 * time.Millisecond
+)
+
+// catchUp lets an engine that stood still take in what heart says now before it decides: what it was told before is as old as its sleep, and would show
+// a peer that has confirmed nothing since. (If the whole machine slept, heart says that too.)
+func (e *engine) catchUp(ctx context.Context) {
+	woke := now()
+	if e.facts.Now == 0 || woke.Sub(e.facts.Now) < catchUpAfter {
+		return
+	}
+	deadline := time.NewTimer(catchUpLimit)
+	defer deadline.Stop()
+	for e.heart.report.Now < woke {
+		select {
+		case f := <-e.inbox:
+			f()
+		case <-deadline.C:
+			return
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"os"
+	"syscall"
 	"testing"
 	"time"
 
@@ -166,4 +167,31 @@ func (l *lab) notMountedTwice(t *testing.T) {
 	if mounts != 1 {
 		t.Errorf("mounted on %d nodes", mounts)
 	}
+}
+
+// TestEngineStandsStill stops the master's engine for a while, heart and volumes go on: below ten seconds nothing moves. It decides on what heart says now,
+// not on what it heard before it stood still.
+func TestEngineStandsStill(t *testing.T) {
+	l := upLab(t)
+	l.calm(t, "a")
+	w := l.startWriter(t, "client", guestbook)
+	l.await(t, 20*time.Second, "entries are acknowledged", growing(t, w))
+	before, _ := l.status("a")
+	for _, d := range []time.Duration{2600 * time.Millisecond, 4800 * time.Millisecond} {
+		pid := l.hostPID(t, "a", "engine")
+		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(d) // the length of the fault
+		if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+		l.await(t, 20*time.Second, "entries are acknowledged", growing(t, w))
+		l.calm(t, "a")
+		if a, _ := l.status("a"); a.Epoch != before.Epoch {
+			t.Fatalf("after %v the role moved: epoch %v to %v", d, before.Epoch, a.Epoch)
+		}
+	}
+	acked := w.stop(t)
+	mustHold(t, l.entries(t), acked)
 }
