@@ -218,7 +218,6 @@ func (e *engine) loop(ctx context.Context) {
 			e.drain()
 		case <-timer.C:
 		}
-		e.catchUp(ctx)
 		timer.Reset(e.step())
 	}
 }
@@ -231,11 +230,8 @@ const (
 
 // catchUp lets an engine that stood still take in what heart says now before it decides: what it was told before is as old as its sleep, and would show
 // a peer that has confirmed nothing since. (If the whole machine slept, heart says that too.)
-func (e *engine) catchUp(ctx context.Context) {
+func (e *engine) catchUp() {
 	woke := now()
-	if e.facts.Now == 0 || woke.Sub(e.facts.Now) < catchUpAfter {
-		return
-	}
 	deadline := time.NewTimer(catchUpLimit)
 	defer deadline.Stop()
 	for e.heart.report.Now < woke {
@@ -244,7 +240,7 @@ func (e *engine) catchUp(ctx context.Context) {
 			f()
 		case <-deadline.C:
 			return
-		case <-ctx.Done():
+		case <-e.ctx.Done():
 			return
 		}
 	}
@@ -265,6 +261,10 @@ func (e *engine) drain() {
 // step gathers the facts, decides, carries out, publishes; it returns when to ask again at the latest.
 func (e *engine) step() time.Duration {
 	f := e.gather()
+	if e.facts.Now != 0 && f.Now.Sub(e.facts.Now) >= catchUpAfter {
+		e.catchUp()
+		f = e.gather()
+	}
 	p := e.machine.Step(f)
 	if e.since == 0 || p.Role != e.plan.Role {
 		e.since = f.Now
