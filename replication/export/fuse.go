@@ -97,33 +97,20 @@ func (f *fuseDisk) inside(off, n uint64) bool {
 	return off <= size && n <= size-off
 }
 
-// Read serves a direct read.
+// Read serves a direct read into the buffer that go-fuse sends from. A pooled one of our own would be unsafe: with DisableSplice, go-fuse
+// v2.10.1 calls ReadResult.Done before it sends the bytes, although its documentation says after, so another request could fill the buffer in
+// between, and this read would answer with that request's bytes.
 func (f *fuseDisk) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
-	n := uint64(len(buf))
-	if size := f.device.Size(); in.Offset >= size {
+	size := f.device.Size()
+	if in.Offset >= size {
 		return fuse.ReadResultData(nil), fuse.OK
-	} else if n > size-in.Offset {
-		n = size - in.Offset
 	}
-	b := getBuffer(int(n))
-	if s := f.submit(&Request{Op: Read, Offset: in.Offset, Length: uint32(n), Data: *b}); s != fuse.OK {
-		putBuffer(b)
+	buf = buf[:min(uint64(len(buf)), size-in.Offset)]
+	if s := f.submit(&Request{Op: Read, Offset: in.Offset, Length: uint32(len(buf)), Data: buf}); s != fuse.OK {
 		return nil, s
 	}
-	return &pooledRead{b}, fuse.OK
+	return fuse.ReadResultData(buf), fuse.OK
 }
-
-// pooledRead gives its buffer back when the kernel has the data.
-type pooledRead struct{ b *[]byte }
-
-// Bytes returns the data read.
-func (p *pooledRead) Bytes([]byte) ([]byte, fuse.Status) { return *p.b, fuse.OK }
-
-// Size is its length in bytes.
-func (p *pooledRead) Size() int { return len(*p.b) }
-
-// Done gives the buffer back.
-func (p *pooledRead) Done() { putBuffer(p.b) }
 
 // Write serves a direct write. The kernel's bytes lie unaligned behind the request's header, so they are copied once into an aligned buffer.
 func (f *fuseDisk) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, fuse.Status) {
