@@ -33,6 +33,7 @@ type Saying struct {
 	Armed     bool
 	Attention bool
 	Healthy   bool // nothing critical is wrong with this node
+	Reaches   bool // a reference point, and so the secure LAN, answered lately
 	Mode      Mode
 	DeadTime  time.Duration // the sender's effective D; both compute with the larger
 	Revision  uint64        // settings revision in force

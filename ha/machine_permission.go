@@ -31,7 +31,9 @@ func (t *turn) permit() {
 			t.note("volume.alone", Warning, "heartbeat", "Volume "+v.Name+" acknowledges alone from now on: "+r.Text())
 			continue
 		}
-		t.askOutdate(v, m)
+		if m.request != nil || !t.stranded(v) {
+			t.askOutdate(v, m)
+		}
 	}
 }
 

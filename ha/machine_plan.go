@@ -96,6 +96,7 @@ func (t *turn) say() {
 		s.Phase = t.f.Procedure.Step
 	}
 	s.Armed, s.Attention, s.Healthy, s.Leaving = t.durable.Armed, t.p.Attention, t.healthy(), t.leaving
+	s.Reaches = t.reaches(t.f.Now.Add(-reachAge))
 	s.Mode, s.DeadTime = e.OwnMode, e.OwnDeadTime
 	if s.DeadTime == 0 {
 		s.Mode, s.DeadTime = e.Mode, e.DeadTime

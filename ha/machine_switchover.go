@@ -188,6 +188,11 @@ func (t *turn) careForVolumes() bool {
 			if t.handOver(ReasonVolumeGone) {
 				return true
 			}
+		case t.stranded(v):
+			t.why(ReasonLANCompared)
+			if t.reachKnown(v) && t.handOver(ReasonLANGone) {
+				return true
+			}
 		case v.Holding && t.since(v.HoldingSince) >= t.f.Settings.Hold && t.peerHadTime():
 			if t.handOver(ReasonHoldEnded) {
 				return true
@@ -245,8 +250,17 @@ func (t *turn) recovering() bool {
 }
 
 // handOver gives the role to a peer whose copies are complete, although ours may not be reachable: revoke, then "released, no lone
-// acknowledgement". It is not done once a volume has acknowledged alone.
+// acknowledgement".
 func (t *turn) handOver(why Reason) bool {
+	if !t.mayHandOver() || !t.mayMove() {
+		return false
+	}
+	t.revokeThen(why, hand{release: true, noLone: true}, Slave)
+	return true
+}
+
+// mayHandOver says whether the peer is heard, hears us, could serve, and has all that was acknowledged.
+func (t *turn) mayHandOver() bool {
 	if t.beat == nil || !t.peerStands() || t.confirmedAge() > t.d/2 || len(t.policyBlockers()) > 0 {
 		return false
 	}
@@ -256,9 +270,5 @@ func (t *turn) handOver(why Reason) bool {
 			return false
 		}
 	}
-	if !t.mayMove() {
-		return false
-	}
-	t.revokeThen(why, hand{release: true, noLone: true}, Slave)
 	return true
 }

@@ -95,7 +95,7 @@ func (t *turn) askEvery() bool {
 	silent := t.peer.suspectAt != 0 && t.silence() >= t.d/2 && !t.settledSilence()
 	woke := t.serves() && t.peer.wake > t.settledWake
 	unheard := t.beat != nil && t.confirmedAge() > t.d/2 // it may be given the role
-	return unsureMaster || unheard || silent || woke || t.peer.goneAt != 0
+	return unsureMaster || unheard || silent || woke || t.peer.goneAt != 0 || t.comparesReach()
 }
 
 // settledSilence says whether the peer's silence has been decided upon so that no reference point changes it.

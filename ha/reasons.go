@@ -49,6 +49,8 @@ const (
 	ReasonVolumeDied       Reason = "volume_died"
 	ReasonRecovered        Reason = "recovered"
 	ReasonHoldEnded        Reason = "hold_ended"
+	ReasonLANGone          Reason = "lan_gone"
+	ReasonLANCompared      Reason = "lan_compared"
 	ReasonFailback         Reason = "failback"
 	ReasonStandby          Reason = "standby"
 	ReasonDisarmed         Reason = "disarmed"
@@ -136,6 +138,8 @@ var reasonTexts = map[Reason]string{
 	ReasonVolumeGone:       "The volume does not work on this node: its process or its disk is away.",
 	ReasonVolumeDied:       "The volume's process died and came back.",
 	ReasonRecovered:        "The volume is in use again.",
+	ReasonLANGone:          "The secure LAN is lost on this node; the other node reaches it and has all data.",
+	ReasonLANCompared:      "The replication connection is lost: this node finds out first whether it has lost the secure LAN with it.",
 	ReasonHoldEnded:        "Writes were held to the end of the hold and the other node could serve.",
 	ReasonFailback:         "The configured master has been in sync for the failback delay.",
 	ReasonStandby:          "This node is on standby: it must not become master; end standby to change that.",

@@ -34,7 +34,8 @@
 //
 //	 9  epoch: counter 8, node 1 (0 = none)
 //	 1  role code            1  mode code
-//	 1  flags: 1 armed, 2 attention, 4 healthy, 8 leaving, 16 release follows, 32 handed-back epoch follows
+//	 1  flags: 1 armed, 2 attention, 4 healthy, 8 leaving, 16 release follows, 32 handed-back epoch follows,
+//	    64 reaches the secure LAN (a reference point answered lately)
 //	 4  dead time, ms        8  settings revision       4  settings digest
 //	    phase (string, at most 24)      version (string, at most 16)
 //	 1  volumes v, each: name (string, at most 16), generation 16 (zero = none), role code 1, disk code 1,

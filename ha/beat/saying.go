@@ -96,7 +96,7 @@ func appendSaying(w *writer, s *ha.Saying, answers []ha.Answer) {
 	w.epoch(s.Epoch)
 	put(w, roles, s.Role)
 	put(w, modes, s.Mode)
-	w.flags(s.Armed, s.Attention, s.Healthy, s.Leaving, s.Release != nil, s.HandedBack != nil)
+	w.flags(s.Armed, s.Attention, s.Healthy, s.Leaving, s.Release != nil, s.HandedBack != nil, s.Reaches)
 	w.u32(msUp(s.DeadTime))
 	w.u64(s.Revision)
 	w.u32(s.Digest)
@@ -156,8 +156,9 @@ func readSaying(r *reader, s *ha.Saying) {
 	s.Epoch = r.epoch()
 	s.Role = get(r, roles)
 	s.Mode = get(r, modes)
-	f := r.flags(6)
+	f := r.flags(7)
 	s.Armed, s.Attention, s.Healthy, s.Leaving = f&1 != 0, f&2 != 0, f&4 != 0, f&8 != 0
+	s.Reaches = f&64 != 0
 	s.DeadTime = r.ms()
 	s.Revision = r.u64()
 	s.Digest = r.u32()

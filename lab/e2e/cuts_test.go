@@ -61,6 +61,31 @@ func TestCuts(t *testing.T) {
 	mustHold(t, l.entries(t), acked)
 }
 
+// TestStrandedMaster cuts the master's secure LAN and its replication cable at once, as a dying card does. The other links live, so it could have
+// the slave Outdated and stay master where no client reaches it. It hands over instead (safety.md 14).
+func TestStrandedMaster(t *testing.T) {
+	l := upLab(t)
+	l.calm(t, "a")
+	w := l.startWriter(t, "client", guestbook)
+	l.await(t, 20*time.Second, "entries are acknowledged", growing(t, w))
+	cut := time.Now()
+	l.do(t, "cut", "a:lan")
+	l.do(t, "cut", "a:sync")
+	l.is(t, 20*time.Second, "b", "serves", serving)
+	l.await(t, 20*time.Second, "entries are acknowledged again", growing(t, w))
+	t.Logf("b serves %.2f s after the cut; longest pause of the writes %v", time.Since(cut).Seconds(), longestGap(w.acks(t), cut))
+	l.is(t, 10*time.Second, "a", "is the slave", isSlave)
+	if !anyEvent(l, "a", "The secure LAN is lost on this node") {
+		t.Error("a does not say why")
+	}
+	l.do(t, "join", "a:lan")
+	l.do(t, "join", "a:sync")
+	l.calm(t, "b")
+	acked := w.stop(t)
+	mustHold(t, l.entries(t), acked)
+	l.checkData(t, "b")
+}
+
 // namesQuiet says whether a node names exactly these links as quiet, and the last one left as single.
 func namesQuiet(s control.Status, quiet []string) bool {
 	for _, link := range s.Links {
