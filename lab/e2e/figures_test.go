@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -77,6 +78,12 @@ func TestFio(t *testing.T) {
 	i := slices.IndexFunc(s.Volumes, func(v control.Volume) bool { return v.Name == "scratch" })
 	if i < 0 || s.Volumes[i].Device == nil {
 		t.Fatalf("no device for scratch: %+v", s.Volumes)
+	}
+	through := filepath.Join(l.dir, "%s", "var", "disks", "faults.json")
+	for _, node := range []string{"a", "b"} { // the fault layer, which a real pair has not, holds nothing
+		if err := os.WriteFile(fmt.Sprintf(through, node), []byte(`{"mode":"through"}`), 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 	raw := filepath.Join(l.dir, "a", "var", "disks", "fio.raw")
 	targets := []struct{ name, where string }{

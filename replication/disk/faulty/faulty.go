@@ -14,7 +14,7 @@ import (
 	"evenkeel/replication/disk"
 )
 
-// Limit bounds the held bytes; beyond it the oldest are written through.
+// Limit bounds the held bytes; beyond it all of them are written through.
 const Limit = 64 << 20
 
 // pollEvery is how often the control file is looked at, at most.
@@ -22,7 +22,8 @@ const pollEvery = 50 * time.Millisecond
 
 // Control is the control file's JSON. An absent or unreadable file means ok.
 type Control struct {
-	// Mode is ok, error (every call fails), slow (every call waits), full (writes fail) or hang (no call ends before the mode is another).
+	// Mode is ok, error (every call fails), slow (every call waits), full (writes fail), hang (no call ends before the mode is another) or
+	// through (nothing is held: for figures of what lies above).
 	Mode string `json:"mode"`
 	// Seed chooses which sectors of 4 KiB reach the disk at once: about one in four.
 	Seed uint64 `json:"seed"`
@@ -37,9 +38,8 @@ type layer struct {
 	path  string
 	limit int // bytes: Limit, but in tests
 
-	mu     sync.RWMutex // guards held and order; held over the writes below, so reads never see a gap
+	mu     sync.RWMutex // guards held; held over the writes below, so reads never see a gap
 	held   map[uint64][]byte
-	order  []uint64 // sectors in the order in which they were first held; may name sectors that went already
 	chance *rand.Rand
 	broken error // the failed flush
 
@@ -132,6 +132,12 @@ func (l *layer) WriteAt(p []byte, off uint64, fua bool) error {
 	if err := l.suffer(true); err != nil {
 		return err
 	}
+	if l.now().Mode == "through" {
+		if err := l.punch(off, uint64(len(p)), func() error { return nil }); err != nil {
+			return err
+		}
+		return l.under.WriteAt(p, off, fua)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.broken != nil {
@@ -176,11 +182,8 @@ func (l *layer) hold(b []byte, first uint64) error {
 		l.keep(first+uint64(i/sector), b[i:i+sector])
 		i += sector
 	}
-	for len(l.held)*sector > l.limit {
-		if err := l.through(l.order[0]); err != nil {
-			return err
-		}
-		l.order = l.order[1:]
+	if len(l.held)*sector > l.limit {
+		return l.settle(0, l.Size()/sector+1)
 	}
 	return nil
 }
@@ -190,10 +193,6 @@ func (l *layer) keep(s uint64, data []byte) {
 	if !ok {
 		b = disk.Alloc(sector)
 		l.held[s] = b
-		l.order = append(l.order, s)
-		if len(l.order) > 2*l.limit/sector {
-			l.order = slices.DeleteFunc(l.order, func(s uint64) bool { _, ok := l.held[s]; return !ok })
-		}
 	}
 	copy(b, data)
 }
@@ -205,20 +204,11 @@ func (l *layer) drop(s uint64) {
 	}
 }
 
-func (l *layer) through(s uint64) error {
-	b, ok := l.held[s]
-	if !ok {
-		return nil
-	}
-	if err := l.under.WriteAt(b, s*sector, false); err != nil {
-		return err
-	}
-	l.drop(s)
-	return nil
-}
-
 // settle writes the held sectors of [first, end) to the disk, neighbours together.
 func (l *layer) settle(first, end uint64) error {
+	if len(l.held) == 0 {
+		return nil
+	}
 	var sectors []uint64
 	for s := range l.held {
 		if s >= first && s < end {
@@ -241,9 +231,6 @@ func (l *layer) settle(first, end uint64) error {
 			l.drop(s)
 		}
 		sectors = sectors[n:]
-	}
-	if len(l.held) == 0 {
-		l.order = l.order[:0]
 	}
 	return nil
 }
