@@ -33,7 +33,6 @@ type engine struct {
 	askDue   time.Duration
 	wishes   []ha.AdminRequest
 	wishNo   uint64
-	left     bool
 	nextSend time.Duration
 }
 
@@ -271,7 +270,7 @@ func (n *Node) answered(r ha.Reply) {
 	for i, w := range n.engine.wishes {
 		if w.Number == r.Number {
 			n.engine.wishes = append(n.engine.wishes[:i:i], n.engine.wishes[i+1:]...)
-			n.engine.left = n.engine.left || w.Kind == ha.WishLeave && r.Done
+			n.left = n.left || w.Kind == ha.WishLeave && r.Done
 			return
 		}
 	}

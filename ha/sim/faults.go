@@ -209,7 +209,7 @@ func (n *Node) anyVolume() *volume {
 // restartLeavers switches off what has left in order; it is started again like any other.
 func (w *World) restartLeavers() {
 	for _, n := range w.Nodes {
-		if n.engine.left {
+		if n.left {
 			w.logf(n, "-- off in order")
 			n.Kill()
 		}

@@ -264,6 +264,7 @@ type Node struct {
 	addressTo  time.Duration // end of the kernel's lifetime
 	mounted    bool
 	services   bool
+	left       bool // its supervisor ends: the node is switched off at the story's end, whatever becomes of its engine
 }
 
 func (n *Node) other() *Node   { return n.w.Nodes[1-n.index] }
@@ -306,7 +307,7 @@ func (n *Node) Kill() {
 	if !n.power {
 		return
 	}
-	n.power = false
+	n.power, n.left = false, false
 	n.address, n.mounted, n.services = false, false, false
 	n.engine = engine{}
 	for _, v := range n.vols {

@@ -75,7 +75,7 @@ func TestStrandedMaster(t *testing.T) {
 	l.await(t, 20*time.Second, "entries are acknowledged again", growing(t, w))
 	t.Logf("b serves %.2f s after the cut; longest pause of the writes %v", time.Since(cut).Seconds(), longestGap(w.acks(t), cut))
 	l.is(t, 10*time.Second, "a", "is the slave", isSlave)
-	if !anyEvent(l, "a", "The secure LAN is lost on this node") {
+	if !anyEvent(l, "a", "the secure lan is lost on this node") {
 		t.Error("a does not say why")
 	}
 	l.do(t, "join", "a:lan")
