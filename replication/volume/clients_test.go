@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"evenkeel/replication/control"
+	"evenkeel/replication/disk"
 )
 
 // run runs a real client; the test needs it.
@@ -108,4 +109,33 @@ func TestRevokeUnderAnOpenDevice(t *testing.T) {
 	if got := p.a.status().Device; got != "" {
 		t.Fatalf("the device %s is still there", got)
 	}
+}
+
+// A device that was given up lazily under somebody who holds it open takes nothing any more, though the volume stays primary and has a new one: two
+// mounts of one disk destroy it.
+func TestAnAbandonedDeviceIsDead(t *testing.T) {
+	p := newPair(t, testSize)
+	p.both()
+	p.a.promote(1)
+	ctx := context.Background()
+	first, err := p.a.client.OpenDevice(ctx, control.DeviceOpen{})
+	must(t, err)
+	old, err := os.OpenFile(first.Path, os.O_RDWR|syscall.O_DIRECT, 0)
+	must(t, err)
+	defer old.Close()
+	block := disk.Alloc(disk.Align)
+	if _, err := old.WriteAt(block, 0); err != nil {
+		t.Fatal(err)
+	}
+	must(t, p.a.client.CloseDevice(ctx, control.DeviceClose{Lazy: true}))
+	second, err := p.a.client.OpenDevice(ctx, control.DeviceOpen{})
+	must(t, err)
+	if second.Path == first.Path {
+		t.Fatalf("nothing proven: both are %s", first.Path)
+	}
+	if _, err := old.WriteAt(block, 0); err == nil {
+		t.Error("an abandoned device took a write")
+	}
+	must(t, p.a.write(0, pattern(1, 4096)))
+	must(t, p.a.client.CloseDevice(ctx, control.DeviceClose{}))
 }

@@ -110,8 +110,8 @@ type loop struct {
 	tenure       atomic.Uint64 // number of the newest time as primary
 	server       *nbdServer
 	kernel       *export.Kernel
-	kernelTenure uint64 // the kernel device's; one of an ended role is dead
-	opening      bool   // the kernel device is being made
+	kernelDevice *device // the kernel's; one of an ended role is dead
+	opening      bool    // the kernel device is being made
 	counters     struct{ written, read, sent, received, resyncSent uint64 }
 }
 

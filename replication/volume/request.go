@@ -3,6 +3,7 @@ package volume
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -32,7 +33,7 @@ type op struct {
 	again               bool // a read that met a write under way: writers wait for it this time
 	mirrored            bool // the peer acknowledged it
 	err                 error
-	tenure              uint64    // of the device that it came through
+	from                *device   // that it came through
 	sent                time.Time // to the peer
 }
 
@@ -42,19 +43,26 @@ var errIO = syscall.EIO
 // Size is the usable size in bytes.
 func (v *loop) Size() uint64 { return v.size.Load() }
 
-// device is the volume as its frontends have it. It is good for one time as primary: what a mount of an ended role still holds back
-// (its holder may be a container, or the kernel's NFS server) must not reach a volume that is primary again, with newer data.
+// device is the volume as one of its frontends has it. It is good for one time as primary, and not longer than that frontend: what a mount of an
+// ended role, or one that was abandoned, still holds back (its holder may be a container, or the kernel's NFS server) must not reach a
+// volume that is primary again, or mounted again, with newer data.
 type device struct {
 	*loop
-	tenure uint64
+	tenure    uint64
+	abandoned atomic.Bool
 }
 
-func (l *loop) device() *device { return &device{l, l.tenure.Load()} }
+func (l *loop) device() *device { return &device{loop: l, tenure: l.tenure.Load()} }
+
+// good says whether requests that came through it may still be served.
+func (d *device) good() bool {
+	return d.serving.Load() && d.tenure == d.loop.tenure.Load() && !d.abandoned.Load()
+}
 
 // Submit takes a request. It blocks while too many bytes are in flight, never for the request itself.
-func (d *device) Submit(r *export.Request) { d.submit(r, d.tenure) }
+func (d *device) Submit(r *export.Request) { d.submit(r, d) }
 
-func (v *loop) submit(r *export.Request, tenure uint64) {
+func (v *loop) submit(r *export.Request, from *device) {
 	if !v.serving.Load() || r.Offset > v.Size() || uint64(r.Length) > v.Size()-r.Offset {
 		r.Done(errIO)
 		return
@@ -65,7 +73,7 @@ func (v *loop) submit(r *export.Request, tenure uint64) {
 		r.Done(errIO)
 		return
 	}
-	o := &op{req: r, tenure: tenure}
+	o := &op{req: r, from: from}
 	v.box.post((*submitted)(o))
 }
 
@@ -102,7 +110,7 @@ func (o *op) cut() {
 
 func (o *op) start(l *loop) {
 	switch {
-	case !l.serving.Load() || o.tenure != l.tenure.Load():
+	case !o.from.good():
 		l.finish(o, errIO)
 	case o.req.Op == export.Flush:
 		l.startFlush(o)

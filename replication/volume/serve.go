@@ -50,7 +50,7 @@ func (l *loop) openKernel(kind string, mount bool, done func(control.Device, err
 	case !l.serving.Load():
 		done(control.Device{}, refused("secondary", "volume %s is not primary: it has no device", l.config.Name))
 		return
-	case l.kernel != nil && l.kernelTenure != l.tenure.Load():
+	case l.kernel != nil && !l.kernelDevice.good():
 		l.closeKernelThen(true, func(error) { l.openKernel(kind, mount, done) }) // a dead one: lazy, it always ends
 		return
 	case l.kernel != nil:
@@ -66,32 +66,37 @@ func (l *loop) openKernel(kind string, mount bool, done func(control.Device, err
 	if kind == "" || kind == "auto" {
 		kind = l.config.Export
 	}
-	o := export.KernelOptions{Name: l.config.Name, RunDir: l.config.RunDir, Device: l.device(), Kind: kind, Log: l.log}
-	tenure := l.tenure.Load()
+	o := export.KernelOptions{Name: l.config.Name, RunDir: l.config.RunDir, Kind: kind, Log: l.log}
+	device := l.device()
+	o.Device = device
 	l.tasks.Go(func() {
 		k, err := export.OpenKernel(o)
-		l.box.post(call(func(l *loop) { l.kernelOpened(k, tenure, err, done) }))
+		l.box.post(call(func(l *loop) { l.kernelOpened(k, device, err, done) }))
 	})
 }
 
-func (l *loop) kernelOpened(k *export.Kernel, tenure uint64, err error, done func(control.Device, error)) {
+func (l *loop) kernelOpened(k *export.Kernel, d *device, err error, done func(control.Device, error)) {
 	l.opening = false
 	if err != nil {
 		l.mounted.Store(false)
 		done(control.Device{}, err)
 		return
 	}
-	l.kernel, l.kernelTenure = k, tenure
+	l.kernel, l.kernelDevice = k, d
 	l.changed()
 	done(control.Device{Path: k.Path(), Kind: k.Kind()}, nil)
 }
 
-// closeKernel removes the kernel device beside the loop, which must go on answering it; done gets the result.
+// closeKernelThen removes the kernel device beside the loop, which must go on answering it; done gets the result. A lazy one is abandoned: whoever still
+// uses it gets errors, for the next mount may come before that one is gone, and two kernels' caches over one disk destroy it.
 func (l *loop) closeKernelThen(lazy bool, done func(error)) {
 	k := l.kernel
 	if k == nil {
 		done(nil)
 		return
+	}
+	if lazy {
+		l.kernelDevice.abandoned.Store(true)
 	}
 	l.tasks.Go(func() {
 		err := k.Close(lazy)

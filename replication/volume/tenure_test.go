@@ -14,7 +14,7 @@ import (
 )
 
 // submitNow is Submit through a frontend of the present time as primary.
-func (l *loop) submitNow(r *export.Request) { l.submit(r, l.tenure.Load()) }
+func (l *loop) submitNow(r *export.Request) { l.device().Submit(r) }
 
 // inLoop lets the loop do something and waits until it has.
 func (s *side) inLoop(do func(l *loop)) {
@@ -87,7 +87,7 @@ func TestTheLogIsKeptWhileAWriteIsUnderWay(t *testing.T) {
 	done := make(chan error, 1)
 	p.a.inLoop(func(l *loop) {
 		l.inFlight.add(512)
-		o := &op{tenure: l.tenure.Load(), req: &export.Request{Op: export.Write, Length: 4096, Data: data, Done: func(err error) { done <- err }}}
+		o := &op{from: l.device(), req: &export.Request{Op: export.Write, Length: 4096, Data: data, Done: func(err error) { done <- err }}}
 		l.inFlight.add(4096)
 		(*submitted)(o).happen(l)
 		if len(l.writing) != 1 {
@@ -246,7 +246,7 @@ func TestARequestOnItsWayIsAnsweredWhenTheProcessEnds(t *testing.T) {
 	p.a.start()
 	p.a.promote(1)
 	l, done := p.a.loop, make(chan error, 1)
-	o := &op{tenure: l.tenure.Load(), req: &export.Request{Op: export.Flush, Done: func(err error) { done <- err }}}
+	o := &op{from: l.device(), req: &export.Request{Op: export.Flush, Done: func(err error) { done <- err }}}
 	flight, weight := l.flight(o.req)
 	flight.take(weight) // submit is here when the process is told to end
 	p.a.stop()

@@ -91,7 +91,7 @@ func (l *loop) demote(done func(error)) {
 
 // flushLast makes everything stable on both sides, then ends the role; not a later one than it was asked to.
 func (l *loop) flushLast(tenure uint64, done func(error)) {
-	o := &op{tenure: tenure, req: flushRequest(func(err error) {
+	o := &op{from: &device{loop: l, tenure: tenure}, req: flushRequest(func(err error) {
 		l.box.post(call(func(l *loop) {
 			if l.tenure.Load() != tenure || l.state.Role() != replication.Primary {
 				done(refused("revoked", "volume %s was not demoted in order: its role was taken away meanwhile", l.config.Name))
