@@ -44,7 +44,7 @@ type Saying struct {
 	// HandedBack: the sender could not finish its promotion at this epoch, its volumes are Secondary again, and the
 	// node that released may serve again (safety.md 3).
 	HandedBack *Epoch
-	// Left: the sender stops in order now; for each volume Left stands in VolumeSaying.
+	// Leaving: the sender stops in order now; for each volume LeftInSync stands in VolumeSaying.
 	Leaving  bool
 	Requests []Request
 	Answers  []Answer
@@ -120,4 +120,9 @@ type Answer struct {
 	Session    uint64
 	Epoch      Epoch
 	Payload    []byte // at most 640 bytes
+}
+
+// answers says whether a is the answer to that request of that boot, and of that loss.
+func (a Answer) answers(r Request, boot BootName) bool {
+	return a.Number == r.Number && a.Boot == boot && a.Session == r.Session && a.Generation == r.Generation
 }

@@ -180,6 +180,8 @@ type VolumeFact struct {
 	LastAckAt     Instant
 	AnsweredNow   []Answer // outdate answers that the volume gave since it started, newest last, at most 4
 	BlockedReason string   // why it cannot be used at all; empty = it can
+	// Vowed: the peer was told that there is no such volume here, and may have gone on alone on that word.
+	Vowed bool
 	// Loner: lone acknowledgements were given since the last time both were equal.
 	Loner bool
 }
@@ -211,12 +213,8 @@ type Durable struct {
 	Released Epoch
 	// ReleasedTo is the request number that was answered.
 	ReleasedTo uint64
-	// Blocked keeps a reason that only a person may end.
-	Blocked Reason
 	// Moves are the wall times (Unix s) of automatic moves, newest last, at most 8: the flap limit.
 	Moves []int64
-	// LastRequest is the newest request number used in this boot.
-	LastRequest uint64
 	// Vouched: a person forced this start of a pair without a volume, and the peer was not heard since: nothing else is asked for then.
 	Vouched    bool
 	LeftInSync map[string]Generation // by volume: we left in order at that generation

@@ -37,6 +37,7 @@ type Machine struct {
 	volumes map[string]*volumeMemory
 	links   map[string]LinkState
 
+	numbered     uint64   // the newest request's number
 	releaseSeen  Instant  // since when the peer's "released" waits for us; zero = it does not
 	neitherSince Instant  // since when both live and neither serves; zero = not so
 	outdating    bool     // the peer is being asked to store Outdated before this node starts
@@ -94,7 +95,6 @@ type peerMemory struct {
 	// masterBoot is the boot in which it was last heard as Master or Promoting.
 	masterBoot BootName
 	wasMaster  bool
-	failedBoot BootName // the boot in which it was heard as Failed
 	hasFailed  bool
 	armed      bool     // what its newest fresh beat said
 	armedBoot  BootName // in which boot it said so
@@ -179,7 +179,7 @@ func (d Durable) clone() Durable {
 
 func (d Durable) equal(e Durable) bool {
 	return d.Epoch == e.Epoch && d.Armed == e.Armed && d.Standby == e.Standby && d.Serving == e.Serving && d.ServingBoot == e.ServingBoot &&
-		d.Released == e.Released && d.ReleasedTo == e.ReleasedTo && d.Blocked == e.Blocked && d.LastRequest == e.LastRequest && d.Vouched == e.Vouched &&
+		d.Released == e.Released && d.ReleasedTo == e.ReleasedTo && d.Vouched == e.Vouched &&
 		slices.Equal(d.Moves, e.Moves) && maps.Equal(d.LeftInSync, e.LeftInSync)
 }
 
@@ -299,6 +299,12 @@ func (t *turn) start(p Procedure) {
 		p.ID = t.proc.ID + 1
 	}
 	t.proc = &p
+}
+
+// number is that of a new request: the time of this decision. So none is used twice in one boot, although nothing is stored.
+func (t *turn) number() uint64 {
+	t.numbered = max(t.numbered+1, uint64(t.f.Now))
+	return t.numbered
 }
 
 // procedure returns how the running procedure stands; "" as long as nothing is known of it.

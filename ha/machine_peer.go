@@ -107,7 +107,7 @@ func (t *turn) rememberBeat() {
 		t.peer.masterBoot, t.peer.wasMaster = b.Boot, true
 	}
 	if b.Role == Failed {
-		t.peer.failedBoot, t.peer.hasFailed = b.Boot, true
+		t.peer.hasFailed = true
 	} else {
 		t.peer.hasFailed = false
 	}
@@ -218,6 +218,9 @@ const armingSettles = 2 * time.Second
 // followArming takes over what was done on the other node: arming and disarming are meant for the pair. Only a change that is heard while
 // both live is followed; a node that returns with an older state changes nothing here.
 func (t *turn) followArming() {
+	if t.f.Unstored {
+		return // taken up when it can be kept
+	}
 	b := t.beat
 	changed := t.peer.armedBoot == b.Boot && t.peer.armed != b.Armed
 	t.peer.armed, t.peer.armedBoot = b.Armed, b.Boot

@@ -102,10 +102,9 @@ func (t *turn) askOutdate(v VolumeFact, m *volumeMemory) {
 
 // request makes a new request for the peer's Outdated, under an epoch.
 func (t *turn) request(v VolumeFact, m *volumeMemory, under Epoch) {
-	t.durable.LastRequest++
 	m.answer = nil
 	m.request = &Request{
-		Number: t.durable.LastRequest, Kind: AskOutdate, Volume: v.Name,
+		Number: t.number(), Kind: AskOutdate, Volume: v.Name,
 		Generation: v.Generation, Session: v.Session, Epoch: under,
 	}
 }
@@ -138,7 +137,7 @@ func (t *turn) answer(r Request) (wish *Request, answer *Answer) {
 			continue
 		}
 		for i := range v.AnsweredNow {
-			if got := v.AnsweredNow[i]; got.Number == r.Number && got.Boot == t.beat.Boot {
+			if got := v.AnsweredNow[i]; got.answers(r, t.beat.Boot) {
 				return nil, &got
 			}
 		}

@@ -35,8 +35,9 @@ func TestLoneStart(t *testing.T) {
 		{"no record of the other", func(f *Facts) { f.Volumes[0].PeerRecord = "" }, Blocked, ReasonDataUnproven},
 		{"released since", func(f *Facts) { f.Durable.Released = Epoch{3, "b"} }, Blocked, ReasonDataUnproven},
 		{"left in sync, but heard since", func(f *Facts) {
-			f.Volumes[0].PeerRecord, f.Other.Beat, f.Heart.Running = "left_in_sync", pair().Other.Beat, false
+			f.Volumes[0].PeerRecord, f.Other.Beat = "left_in_sync", pair().Other.Beat
 		}, Blocked, ReasonDataUnproven},
+		{"without a heart", func(f *Facts) { f.Heart.Running = false }, Blocked, ReasonHeartSilent},
 		{"its own leaving entitles to nothing", func(f *Facts) {
 			f.Volumes[0].PeerRecord, f.Volumes[0].LastPrimary = "", false
 			f.Durable.LeftInSync = map[string]Generation{"data": "g"}

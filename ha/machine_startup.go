@@ -321,6 +321,10 @@ func (t *turn) alone() {
 	if t.role == Slave || t.peer.verdict == PeerAlive || t.peer.verdict == PeerSuspect || t.peer.verdict == PeerSick && !t.peer.ripe {
 		return
 	}
+	if !t.f.Heart.Running { // nobody would hear this node serve, and nobody renew its addresses
+		t.settle(ReasonHeartSilent)
+		return
+	}
 	if t.since(t.f.EngineStarted) < t.f.Settings.BootWait {
 		t.why(ReasonBootWait)
 		if t.role != Blocked {

@@ -107,8 +107,7 @@ func (t *turn) failBack() {
 
 // askForRole puts the request for the role into our beats.
 func (t *turn) askForRole() {
-	t.durable.LastRequest++
-	t.ask = &asking{number: t.durable.LastRequest, until: t.f.Now.Add(askLimit)}
+	t.ask = &asking{number: t.number(), until: t.f.Now.Add(askLimit)}
 }
 
 // serving is the decision of the master.

@@ -16,7 +16,7 @@ func (t *turn) promote(why, permit Reason, force bool) {
 	t.own = Epoch{Counter: t.durable.Epoch.Counter + 1, Node: t.f.Node}
 	t.durable.Epoch = t.own
 	t.durable.Serving, t.durable.ServingBoot = true, t.f.Boot
-	t.durable.Released, t.durable.ReleasedTo, t.durable.Blocked = Epoch{}, 0, ""
+	t.durable.Released, t.durable.ReleasedTo = Epoch{}, 0
 	t.release, t.passing, t.back, t.ask, t.inSync = nil, false, nil, nil, 0
 	t.releaseSeen, t.neitherSince, t.outdating, t.settledWake = 0, 0, false, t.peer.wake
 	t.entitled, t.yielding, t.addressesOff = permit != "", false, false

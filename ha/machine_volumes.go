@@ -63,6 +63,8 @@ func (t *turn) endLicence(v VolumeFact, m *volumeMemory) {
 	switch {
 	case v.SplitBrain:
 		m.endLicence = ReasonSplitBrain
+	case v.Vowed:
+		m.endLicence = ReasonVowed
 	case h.Late >= t.d && h.WokeAt > m.sureAt:
 		m.endLicence = ReasonLicenceLate
 	case t.promiseOver(m), m.promised == 0 && t.gone() && !v.Connected: // a promise that nobody here remembers has run out

@@ -1,6 +1,9 @@
 package ha
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // leaveWord is how long a leaving node waits to hear that the other one serves, before it leaves without that word.
 const leaveWord = 10 * time.Second
@@ -10,6 +13,10 @@ const leaveWord = 10 * time.Second
 func (t *turn) answerWishes() {
 	for _, r := range t.f.Requests {
 		if t.wish != nil && t.wish.Number == r.Number {
+			continue
+		}
+		if t.f.Unstored && r.mustBeStored() {
+			t.refuseWish(r, ReasonUnstored)
 			continue
 		}
 		switch r.Kind {
@@ -32,6 +39,11 @@ func (t *turn) answerWishes() {
 			t.wishLeave(r)
 		}
 	}
+}
+
+// mustBeStored says whether the wish is one that has to outlive the engine.
+func (r AdminRequest) mustBeStored() bool {
+	return slices.Contains([]AdminKind{WishArm, WishDisarm, WishStandby, WishActive}, r.Kind)
 }
 
 func (t *turn) reply(r AdminRequest, done, refused bool, code Reason) {

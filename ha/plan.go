@@ -64,7 +64,7 @@ type ProcedureKind string
 // The procedures and their steps, in order; the engine skips a step that has nothing to do.
 //
 //	promote   volumes, device, mount, services before the address, addresses, services, verify
-//	demote    services, addresses, unmount, device, volumes            (orderly)
+//	demote    services, unmount, device, volumes, addresses            (orderly)
 //	revoke    volumes and addresses at once, then kill, unmount, device
 //	recover   a volume process died under a mount: services, kill, unmount, device, volumes, device, mount, services
 const (

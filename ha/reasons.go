@@ -65,6 +65,7 @@ const (
 	ReasonNoLicence        Reason = "no_licence"
 	ReasonLicenceLate      Reason = "licence_late"
 	ReasonLicencePromise   Reason = "licence_promise"
+	ReasonVowed            Reason = "vowed"
 	ReasonNoReference      Reason = "no_reference"
 	ReasonReferenceLost    Reason = "reference_lost"
 	ReasonSplitBrain       Reason = "split_brain"
@@ -154,6 +155,7 @@ var reasonTexts = map[Reason]string{
 	ReasonNotMaster:        "This node is not the running master.",
 	ReasonNoLicence:        "The volume's copy here may miss what the other node acknowledged since it was last heard; start the other node, or start with this node's data by force.",
 	ReasonLicenceLate:      "This node was asleep while the other node may have gone on alone; start the other node, or start with this node's data by force.",
+	ReasonVowed:            "The other node was told that there is no such volume here, so it may hold newer data; start it, or start with this node's data by force.",
 	ReasonLicencePromise:   "The other node's promise to acknowledge nothing alone has run out, so its copy may be newer; start it, or start with this node's data by force.",
 	ReasonNoReference:      "No reference point is configured, so a cut cannot be told from a death; add one on the General page.",
 	ReasonReferenceLost:    "No reference point answers in time and without gaps, so this node may be the one that is cut off; check its secure LAN.",

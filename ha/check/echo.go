@@ -91,7 +91,9 @@ func openEcho() (*echoSocket, error) {
 
 // ask sends one question.
 func (s *echoSocket) ask(to netip.Addr) (question, error) {
-	s.seq++
+	if s.seq++; s.seq == 0 {
+		s.seq = 1 // 0 means that none was sent
+	}
 	q := question{seq: s.seq, nonce: rand.Uint64(), to: to, at: now()}
 	if err := s.conn.SetWriteDeadline(time.Now().Add(20 * time.Millisecond)); err != nil {
 		return q, err

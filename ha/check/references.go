@@ -9,6 +9,7 @@ package check
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -163,16 +164,13 @@ func (r *References) loop(ctx context.Context, s *echoSocket) {
 
 // turn asks what is due, gives up what waited too long, and says how long until there is something to do again.
 func (r *References) turn(s *echoSocket) time.Duration {
+	for _, t := range r.due() {
+		r.asked(t.point, ask(s, t.address))
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.points) == 0 {
 		return idle
-	}
-	if wall := time.Now(); !wall.Before(r.next) {
-		for _, p := range r.points {
-			r.ask(s, p)
-		}
-		r.next = wall.Add(r.every)
 	}
 	wait := time.Until(r.next)
 	patience := min(max(minPatience, r.every), maxPatience)
@@ -185,14 +183,52 @@ func (r *References) turn(s *echoSocket) time.Duration {
 	return max(wait, time.Millisecond)
 }
 
-// ask asks one point. One that lies behind a device without carrier is bad at once: a send on a pulled cable succeeds.
-func (r *References) ask(s *echoSocket, p *point) {
-	if noCarrier(p.Address) {
-		r.become(p, ha.ReferenceBad, now())
-		return
+// target is a point that is to be looked at without the lock. The kernel may let whoever asks it for ways and devices wait for seconds, just when a device
+// fails; nobody who wants to know what is known may wait for that.
+type target struct {
+	point   *point
+	address netip.Addr
+}
+
+// due lists the points if it is time to ask them, and sets the next time.
+func (r *References) due() []target {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	wall := time.Now()
+	if wall.Before(r.next) {
+		return nil
 	}
-	q, err := s.ask(p.Address)
+	r.next = wall.Add(r.every)
+	return r.targets()
+}
+
+// targets lists the points. The caller holds mu.
+func (r *References) targets() []target {
+	var list []target
+	for _, p := range r.points {
+		list = append(list, target{p, p.Address})
+	}
+	return list
+}
+
+// ask sends one question; one with sequence number 0 was not sent. A point behind a device without carrier is not asked: a send on a pulled cable
+// succeeds.
+func ask(s *echoSocket, to netip.Addr) question {
+	if noCarrier(to) {
+		return question{at: now()}
+	}
+	q, err := s.ask(to)
 	if err != nil { // no route, device down
+		q.seq = 0
+	}
+	return q
+}
+
+// asked notes a question. One that was not sent makes its point bad at once.
+func (r *References) asked(p *point, q question) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if q.seq == 0 {
 		r.become(p, ha.ReferenceBad, q.at)
 		return
 	}
@@ -244,14 +280,24 @@ func (r *References) become(p *point, state ha.ReferenceState, askedAt ha.Instan
 // lookAtCarrier turns the points bad whose device has lost its carrier, and has all asked again.
 func (r *References) lookAtCarrier() {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, p := range r.points {
-		if noCarrier(p.Address) {
-			p.open = nil // an answer that still comes was asked before
-			r.become(p, ha.ReferenceBad, now())
+	list := r.targets()
+	r.mu.Unlock()
+	for _, t := range list {
+		if noCarrier(t.address) {
+			r.cutOff(t.point)
 		}
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.next = time.Time{}
+}
+
+// cutOff turns a point bad; an answer that still comes was asked before.
+func (r *References) cutOff(p *point) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p.open = nil
+	r.become(p, ha.ReferenceBad, now())
 }
 
 // pause waits, at most until ctx ends.

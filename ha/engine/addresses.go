@@ -31,6 +31,8 @@ type addressState struct {
 	wasHeld    bool                        // all wished addresses were on: what vanishes from here on is news
 	busy       bool
 	dropping   bool
+	reading    bool
+	readAgain  bool
 	readAt     ha.Instant
 	retryAt    ha.Instant
 	conflicts  map[netip.Prefix]string // MAC of a stranger
@@ -56,14 +58,43 @@ func wishes(s ha.Settings) []wish {
 	return list
 }
 
-// refreshAddresses reads from the kernel which addresses are held.
+// refreshAddresses has it read which addresses are held. One reading is under way at a time; who asks meanwhile gets another after it.
 func (e *engine) refreshAddresses() {
+	if e.addresses.reading {
+		e.addresses.readAgain = true
+		return
+	}
+	e.addresses.reading, e.addresses.readAgain = true, false
+	e.goRun("addresses held", func(context.Context) {
+		take := e.readHeld()
+		e.post(func() {
+			take()
+			e.addresses.reading = false
+			if e.addresses.readAgain {
+				e.refreshAddresses()
+			}
+		})
+	})
+}
+
+// readHeld reads from the kernel which addresses are held; the loop is to call what it returns. It is never called by the loop itself: while a device
+// is reset or hangs, the kernel answers for seconds nobody who asks for addresses.
+func (e *engine) readHeld() (take func()) {
+	at := now()
 	held, err := e.shells.addresses.Held()
+	return func() { e.takeHeld(at, held, err) }
+}
+
+// takeHeld keeps what was read at an instant, unless a later reading was faster.
+func (e *engine) takeHeld(at ha.Instant, held []wish, err error) {
+	if at < e.addresses.readAt {
+		return
+	}
+	e.addresses.readAt = at
 	if err != nil {
 		e.log.Warn("addresses cannot be read", "error", err)
 		return
 	}
-	at := now()
 	next := map[netip.Prefix]ha.Instant{}
 	for _, w := range held {
 		next[w.Address] = at
@@ -71,7 +102,7 @@ func (e *engine) refreshAddresses() {
 			next[w.Address] = since
 		}
 	}
-	e.addresses.held, e.addresses.readAt = next, at
+	e.addresses.held = next
 }
 
 func (e *engine) addressFacts() []ha.AddressFact {
@@ -146,7 +177,11 @@ func (e *engine) keepAddresses(f ha.Facts, p ha.Plan) {
 			known = e.findConflicts(ctx, want, target)
 		}
 		err := e.putAddresses(ctx, want, known)
-		e.post(func() { e.addressesDone(err, known, askConflicts) })
+		take := e.readHeld()
+		e.post(func() {
+			take()
+			e.addressesDone(err, known, askConflicts)
+		})
 	})
 }
 
@@ -201,7 +236,6 @@ func (e *engine) recentStrangers(at ha.Instant) map[netip.Prefix]string {
 // addressesDone takes the end of a convergence.
 func (e *engine) addressesDone(err error, conflicts map[netip.Prefix]string, asked bool) {
 	e.addresses.busy = false
-	e.refreshAddresses()
 	if asked {
 		e.takeConflicts(conflicts)
 	}
@@ -324,12 +358,13 @@ func (e *engine) dropAddresses() {
 	e.addresses.dropping = true
 	e.goRun("addresses off", func(context.Context) {
 		err := e.takeOff()
+		take := e.readHeld()
 		e.post(func() {
+			take()
 			e.addresses.dropping = false
 			if err != nil {
 				e.log.Error("virtual addresses not off", "error", err)
 			}
-			e.refreshAddresses()
 		})
 	})
 }

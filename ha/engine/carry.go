@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"evenkeel/ha"
@@ -23,13 +24,14 @@ func (e *engine) carry(f ha.Facts, p ha.Plan) {
 	stored := p.Store == nil || e.store(*p.Store)
 	e.tellVolumes(f, p.Volumes, stored)
 	if !stored {
-		e.carryRevokeOnly(f, p)
+		e.carryUnstored(f, p)
 		return
 	}
 	say := p.Say
 	e.noVolume(f, &say)
 	e.exchangeByBeat(f, &say)
 	e.sendHeart(f, say)
+	e.said = say
 	e.sayAlive(f.Now)
 	e.endHanging(f.Now)
 	e.setGate(f, p)
@@ -43,15 +45,55 @@ func (e *engine) carry(f ha.Facts, p ha.Plan) {
 	e.tell(f, p)
 }
 
-// carryRevokeOnly is carry when the plan's record could not be stored: nothing that rests on it may happen but a revoke.
-func (e *engine) carryRevokeOnly(f ha.Facts, p ha.Plan) {
+// carryUnstored is carry when the plan's record could not be stored: nothing that rests on it may happen but a revoke. A node whose role is what
+// it said last goes on in it, and says that again.
+func (e *engine) carryUnstored(f ha.Facts, p ha.Plan) {
 	if p.Procedure != nil && p.Procedure.Kind == ha.ProcedureRevoke && (e.run == nil || e.run.procedure.ID != p.Procedure.ID) {
 		e.begin(*p.Procedure, false)
 	}
-	if !p.Addresses {
+	if p.Role == e.said.Role {
+		e.sendHeart(f, lastWord(e.said, p.Say))
+		e.sayAlive(f.Now)
+		e.inquire(f, p)
+	}
+	if p.Role == e.said.Role || !p.Addresses {
 		e.keepAddresses(f, p)
 	}
-	e.tell(f, ha.Plan{Replies: p.Replies, Notes: p.Notes, Conditions: p.Conditions})
+	e.tell(f, ha.Plan{Replies: unkept(p.Replies), Notes: p.Notes, Conditions: p.Conditions})
+}
+
+// lastWord is what was said last, but nothing that has ended since: a promise counts down, and what is handed over stands for a time only.
+func lastWord(said, now ha.Saying) ha.Saying {
+	if now.Release == nil {
+		said.Release = nil
+	}
+	if now.HandedBack == nil {
+		said.HandedBack = nil
+	}
+	said.Reaches, said.Healthy = now.Reaches, now.Healthy
+	said.Volumes = slices.Clone(said.Volumes)
+	for i := range said.Volumes {
+		v := &said.Volumes[i]
+		left := time.Duration(0)
+		for _, w := range now.Volumes {
+			if w.Name == v.Name {
+				left = w.Promise
+			}
+		}
+		v.Promise = min(v.Promise, left)
+	}
+	return said
+}
+
+// unkept turns what the plan calls done into what became of it: it is not kept.
+func unkept(replies []ha.Reply) []ha.Reply {
+	list := slices.Clone(replies)
+	for i := range list {
+		if list[i].Done {
+			list[i].Done, list[i].Refused, list[i].Code, list[i].Text = false, true, ha.ReasonUnstored, ha.ReasonUnstored.Text()
+		}
+	}
+	return list
 }
 
 // setGate says which procedure may go on, and the highest epoch that is known.
@@ -105,10 +147,12 @@ func (e *engine) complete(f ha.Facts, p ha.Plan) {
 // Whatever the machine itself mends (a process that is away, or died under its mount) is left to it.
 func (e *engine) incomplete() bool {
 	for _, v := range e.volumes {
-		s := v.fact()
-		if !s.Running {
+		if !v.fact().Running {
 			return false
 		}
+	}
+	for _, v := range e.volumes {
+		s := v.fact()
 		if s.Role != ha.Primary && (s.Disk != ha.UpToDate || !s.Connected && !s.NeverHadPeer) {
 			continue // it would refuse
 		}
@@ -155,7 +199,7 @@ func (e *engine) tell(f ha.Facts, p ha.Plan) {
 func (e *engine) gatherFound(ctx context.Context) {
 	e.shells.services.Adopt()
 	e.refreshServices()
-	e.refreshAddresses()
+	e.readHeld()()
 	e.awaitReports(ctx)
 	found := ha.Found{Addresses: len(e.addresses.held) > 0, SameBoot: e.durable.ServingBoot == e.boot}
 	for _, name := range names(e.placement().stop) {
@@ -182,9 +226,20 @@ func (e *engine) gatherFound(ctx context.Context) {
 	e.loadUnfinished()
 }
 
-// awaitReports waits for the first words of heart and of the volumes, so that the first decision knows what is there; at most half a second.
+// How long a starting engine waits for the first words of heart and of the volumes, so that the first decision knows what is there. Where this node
+// served it waits longer: volumes on a busy machine would pass for gone, and their mounts be taken from under the services. They wait ten seconds.
+const (
+	reportsLimit       = 500 * time.Millisecond
+	reportsLimitServed = 3 * time.Second
+)
+
+// awaitReports waits for these first words.
 func (e *engine) awaitReports(ctx context.Context) {
-	deadline := time.NewTimer(500 * time.Millisecond)
+	limit := reportsLimit
+	if e.servedHere() {
+		limit = reportsLimitServed
+	}
+	deadline := time.NewTimer(limit)
 	defer deadline.Stop()
 	for !e.reported() {
 		select {
@@ -196,6 +251,16 @@ func (e *engine) awaitReports(ctx context.Context) {
 			f()
 		}
 	}
+}
+
+// servedHere says whether this node may be serving: by its record of this boot, or by a mount of a volume.
+func (e *engine) servedHere() bool {
+	served := e.durable.Serving && e.durable.ServingBoot == e.boot
+	for _, v := range e.volumes {
+		_, mounted := e.mounted(v.setting)
+		served = served || mounted
+	}
+	return served
 }
 
 func (e *engine) reported() bool {

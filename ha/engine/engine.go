@@ -78,6 +78,7 @@ type engine struct {
 	adopting   adoptState
 	found      *ha.Found
 	plan       ha.Plan
+	said       ha.Saying // what heart was given last
 	facts      ha.Facts
 	since      ha.Instant // when the role was entered
 	conditions conditionAges

@@ -23,6 +23,7 @@ func (e *engine) gather() ha.Facts {
 		v := e.volumes[name]
 		fact := v.fact()
 		_, fact.Mounted = e.mounted(v.setting)
+		fact.Vowed = e.vows[name]
 		f.Volumes = append(f.Volumes, fact)
 		f.Other.VolumeAckAt = max(f.Other.VolumeAckAt, fact.LastAckAt)
 	}

@@ -25,7 +25,7 @@ func (v *volume) hangs(at ha.Instant) bool {
 func (e *engine) endHanging(at ha.Instant) {
 	for _, v := range e.volumes {
 		s := v.last()
-		if s.Fact.Role == ha.Primary || s.PID == 0 || at < v.killAt || !v.hangs(at) {
+		if !s.Fact.Running || s.Fact.Role == ha.Primary || s.PID == 0 || at < v.killAt || !v.hangs(at) {
 			continue
 		}
 		v.killAt = at.Add(killEvery)

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -83,6 +84,7 @@ func (g *gate) check(p ha.Procedure) error {
 type run struct {
 	procedure ha.Procedure
 	own       bool // begun by the engine itself: to complete an adopted role, or to tidy
+	guarded   bool // has steps that only a rightful master takes
 	fact      ha.ProcedureFact
 	show      control.Procedure
 	stop      atomic.Bool // no further step
@@ -99,6 +101,7 @@ func (e *engine) begin(p ha.Procedure, own bool) {
 	r := &run{procedure: p, own: own, cancel: cancel, done: make(chan struct{}),
 		fact: ha.ProcedureFact{ID: p.ID, Kind: p.Kind, State: ha.ProcedureRunning}}
 	steps := stepsOf(p.Kind)
+	r.guarded = slices.ContainsFunc(steps, func(s step) bool { return s.guarded })
 	r.show = control.Procedure{ID: p.ID, Kind: string(p.Kind), Epoch: p.Epoch, Reason: string(p.Reason),
 		State: string(ha.ProcedureRunning), Began: time.Now().UTC()}
 	for _, s := range steps {
@@ -227,14 +230,16 @@ func (e *engine) progress(ctx context.Context, r *run, i int, state string, took
 			e.log.Warn("step failed", "procedure", r.procedure.Kind, "step", s.Name, "error", err)
 		}
 	}
-	if e.ask(ctx, 2*time.Second, report) != nil && ctx.Err() == nil {
-		r.stop.Store(true) // a decision that does not come allows nothing
+	if e.ask(ctx, 2*time.Second, report) != nil && ctx.Err() == nil && r.guarded {
+		r.stop.Store(true) // a decision that does not come allows nothing; but what gives the role up goes on
 	}
 }
 
 // finish reports the end.
 func (e *engine) finish(r *run, failed error, took time.Duration) {
+	take := e.readHeld()
 	e.post(func() {
+		take()
 		r.fact.State, r.fact.EndedAt = ha.ProcedureDone, now()
 		if failed != nil {
 			r.fact.State, r.fact.Error = ha.ProcedureFailed, failed.Error()
@@ -249,7 +254,6 @@ func (e *engine) finish(r *run, failed error, took time.Duration) {
 		if !r.own && e.run == r {
 			e.endOfProcedure(r, took)
 		}
-		e.refreshAddresses()
 	})
 }
 

@@ -139,7 +139,7 @@ func (e *engine) keepServices(f ha.Facts, p ha.Plan) {
 		known[s.Name] = true
 		state := e.serviceState(s.Name).State
 		switch want := slices.Contains(wanted, s.Name); {
-		case want && (state == "stopped" || state == "failed"):
+		case want && (state == "stopped" || state == "failed") && e.hasItsVolume(s.Name):
 			e.moveService(f, s.Name, e.shells.services.Start)
 		case !want && (state == "running" || state == "starting"):
 			e.moveService(f, s.Name, e.shells.services.Stop)
@@ -150,6 +150,18 @@ func (e *engine) keepServices(f ha.Facts, p ha.Plan) {
 			e.moveService(f, s.Name, e.shells.services.Stop)
 		}
 	}
+}
+
+// hasItsVolume says whether the file system that root taught a service to need is mounted. Until then it is not started: what it acknowledged would
+// be on the bare folder.
+func (e *engine) hasItsVolume(name string) bool {
+	i := slices.IndexFunc(e.o.Catalogue, func(s config.Service) bool { return s.Name == name })
+	if i < 0 || e.volumes[e.o.Catalogue[i].Volume] == nil {
+		return true // it needs none; one whose volume is gone is not placed
+	}
+	setting := e.volumes[e.o.Catalogue[i].Volume].setting
+	_, mounted := e.mounted(setting)
+	return mounted || setting.Filesystem == "" || setting.MountPoint == ""
 }
 
 // moveService starts or stops one service, one call at a time.

@@ -122,12 +122,12 @@ func (j *job) searchStrangers() {
 }
 
 // openDevices makes the kernel devices appear. A device that an engine before this one left without its mount goes first: the kernel
-// lets go of a loop device by itself when it is unmounted, so it may be an empty shell.
+// lets go of a loop device by itself when it is unmounted, so it may be an empty shell. Never lazily: one that is in use is mounted somewhere.
 func (j *job) openDevices(ctx context.Context) error {
 	return j.each(func(v *volume) error {
 		point := v.setting.MountPoint
 		if _, mounted := j.e.shells.mounts.Mounted(point); point != "" && !mounted && v.fact().Device != "" {
-			if err := v.handle.CloseDevice(ctx, true); err != nil {
+			if err := v.handle.CloseDevice(ctx, false); err != nil {
 				return err
 			}
 		}
@@ -214,7 +214,7 @@ func (j *job) addressesOn(ctx context.Context) error {
 		return err
 	}
 	err := j.e.putAddresses(ctx, j.wishes, strangers)
-	j.e.post(j.e.refreshAddresses) // so that heart renews them from here on
+	j.e.post(j.e.readHeld()) // so that heart renews them from here on
 	return err
 }
 
@@ -319,12 +319,12 @@ func (j *job) revoke(ctx context.Context) error {
 	err := j.each(func(v *volume) error {
 		s := v.fact()
 		switch {
-		case s.Role != ha.Primary:
+		case s.Role == ha.Secondary:
 			return nil
-		case !s.Running: // one that is away serves nothing and starts as Secondary; one that hangs must not come back to itself
+		case !s.Running && s.Role == ha.Primary: // one that is away serves nothing and starts as Secondary; one that hangs must not come back to itself
 			return v.handle.Kill(ctx, v.last().PID)
 		}
-		return j.revokeOrKill(ctx, v)
+		return j.revokeOrKill(ctx, v) // also one that has not said yet what it is
 	})
 	group.Wait()
 	return errors.Join(err, off)

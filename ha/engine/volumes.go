@@ -22,8 +22,8 @@ const (
 
 // volume is one volume's driver: its newest state, and at most one call in flight (and a revoke beside it).
 type volume struct {
-	setting ha.VolumeSetting
-	config  VolumeConfig
+	setting ha.VolumeSetting // its name, mount point and file system never change: see applyVolumes
+	config  VolumeConfig     // the loop's
 	handle  Volume
 	cancel  context.CancelFunc
 
@@ -35,6 +35,7 @@ type volume struct {
 	busy      bool
 	revoking  bool
 	retryAt   ha.Instant
+	revokeAt  ha.Instant
 	aliveAt   ha.Instant
 	lastError string
 	pid       int
@@ -53,7 +54,7 @@ func (v *volume) last() VolumeState {
 // fact is the newest state for a decision: a volume that hangs is as good as away.
 func (v *volume) fact() ha.VolumeFact {
 	s := v.last()
-	if v.hangs(now()) {
+	if s.Fact.Running && v.hangs(now()) {
 		s.Fact.Running, s.Fact.BlockedReason = false, s.Problem
 	}
 	return s.Fact
@@ -110,7 +111,8 @@ func (v *volume) take(s VolumeState, at ha.Instant) {
 }
 
 // applyVolumes makes the volumes of the settings run, and no others. One that the settings do not have any more ends in order: its process
-// runs until nothing is mounted from it.
+// runs until nothing is mounted from it. One that is to be mounted elsewhere, or differently, ends likewise before it is opened again: were the new
+// mount made beside the old one, two kernel file systems would write one disk.
 func (e *engine) applyVolumes(s ha.Settings) {
 	wanted := map[string]bool{}
 	var configs []VolumeConfig
@@ -119,8 +121,11 @@ func (e *engine) applyVolumes(s ha.Settings) {
 		configs = append(configs, config)
 		wanted[setting.Name] = true
 		switch v := e.volumes[setting.Name]; {
+		case v != nil && v.mountsAs(setting):
+			v.config = config
 		case v != nil:
-			v.setting, v.config = setting, config
+			delete(e.volumes, setting.Name)
+			e.retire(v)
 		case e.retiring[setting.Name] == nil: // else it is opened again when the old one has ended
 			e.openVolume(setting, config)
 		}
@@ -140,6 +145,11 @@ func (e *engine) applyVolumes(s ha.Settings) {
 		e.log.Error("volumes cannot be configured", "error", err)
 		e.taken.note = fmt.Sprintf("The volumes' configuration cannot be written: %v.", err)
 	}
+}
+
+// mountsAs says whether the volume's mount is the one of these settings.
+func (v *volume) mountsAs(s ha.VolumeSetting) bool {
+	return v.setting.MountPoint == s.MountPoint && v.setting.Filesystem == s.Filesystem
 }
 
 // retire stops what needs a volume that was removed, unmounts it and takes its device away; then its process may end.
@@ -171,6 +181,9 @@ func (e *engine) openVolume(setting ha.VolumeSetting, config VolumeConfig) {
 	ctx, cancel := context.WithCancel(e.ctx)
 	v := &volume{setting: setting, config: config, handle: e.o.Volumes.Open(setting.Name), cancel: cancel}
 	v.state.Fact.Name = setting.Name
+	if e.vowsNote != "" { // which were made is not known
+		e.vows[setting.Name] = true
+	}
 	e.volumes[setting.Name] = v
 	e.goRun("volume "+setting.Name, func(context.Context) {
 		v.handle.Follow(ctx, func(s VolumeState) {
@@ -189,6 +202,9 @@ func (e *engine) noteVolume(v *volume, s VolumeState) {
 		e.note(event)
 	}
 	v.noted = s
+	if s.Fact.Connected {
+		e.endVow(v.setting.Name)
+	}
 	if s.PID != v.pid {
 		v.pid = s.PID
 		v.retryAt = 0
@@ -221,7 +237,9 @@ func (e *engine) tellVolumes(f ha.Facts, wishes []ha.VolumeWish, stored bool) {
 			continue
 		}
 		if w.Revoke && v.fact().Role == ha.Primary && v.fact().Running && !v.revoking {
-			e.revokeVolume(v)
+			if f.Now >= v.revokeAt {
+				e.revokeVolume(v)
+			}
 			continue
 		}
 		if !stored || v.busy || f.Now < v.retryAt {
@@ -242,7 +260,9 @@ func (e *engine) revokeVolume(v *volume) {
 		err := v.handle.Revoke(ctx, epoch, reason)
 		e.post(func() {
 			v.revoking = false
+			v.revokeAt = now().Add(20 * time.Millisecond) // the status follows within that time
 			if err != nil {
+				v.revokeAt = now().Add(volumeRetry)
 				e.log.Error("volume not revoked", "volume", v.setting.Name, "error", err)
 			}
 		})
@@ -275,7 +295,7 @@ func (e *engine) nextCall(f ha.Facts, v *volume, w ha.VolumeWish) (string, volum
 			return err
 		}
 	}
-	if w.Outdate != nil && f.Other.Beat != nil && !answered(s, f.Other.Beat.Boot, *w.Outdate) {
+	if w.Outdate != nil && f.Other.Beat != nil {
 		request, boot := *w.Outdate, f.Other.Beat.Boot
 		return "outdate", func(ctx context.Context) error {
 			answer, err := v.handle.Outdate(ctx, boot, request)
@@ -314,16 +334,6 @@ func decidedOn(f ha.Facts, name string) ha.VolumeFact {
 		}
 	}
 	return ha.VolumeFact{Generation: "none"} // no decision: the volume refuses
-}
-
-// answered says whether the volume's loop already answered that request.
-func answered(s ha.VolumeFact, boot ha.BootName, r ha.Request) bool {
-	for _, a := range s.AnsweredNow {
-		if a.Number == r.Number && a.Boot == boot && a.Session == r.Session && a.Generation == r.Generation {
-			return true
-		}
-	}
-	return false
 }
 
 // keepAnswer lets the next decision see an answer before the volume's next status names it.
@@ -397,16 +407,30 @@ func hasAnswer(say ha.Saying, r ha.Request) bool {
 	return false
 }
 
-// vow stores that the peer was told that there is no such volume here.
+// vow stores that the peer was told that there is no such volume here. The word binds a volume of that name that comes later: it has no licence before it
+// has been connected.
 func (e *engine) vow(name string) bool {
 	if e.vows[name] {
 		return true
 	}
 	e.vows[name] = true
-	if err := saveFile(filepath.Join(e.dir, vowsFile), e.vows); err != nil {
+	if err := e.saveVows(); err != nil {
 		delete(e.vows, name)
-		e.storeError = err
 		return false
 	}
 	return true
+}
+
+// endVow forgets a vow once the volume's handshake has compared both copies. One that cannot be stored costs a licence at most.
+func (e *engine) endVow(name string) {
+	if e.vows[name] {
+		delete(e.vows, name)
+		_ = e.saveVows() // noted there
+	}
+}
+
+func (e *engine) saveVows() error {
+	err := saveFile(filepath.Join(e.dir, vowsFile), e.vows)
+	e.noteStore(err)
+	return err
 }

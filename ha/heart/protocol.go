@@ -1,7 +1,7 @@
 // Package heart is the heart process: it owns the links, sends and hears beats on its own timers, renews the kernel lifetime of the
 // virtual addresses, and knows nothing of decisions. It is small because nothing may make it late.
 //
-// The engine speaks to it over the unix socket heart.sock: one connection, JSON lines. The engine sends [Order] (all of it, each time
+// The engine speaks to it over the unix socket heart.sock, in JSON lines. The engine sends [Order] (all of it, each time
 // something in it changes and at least every 200 ms, as its sign of life); heart sends [Report] when a beat that says something new
 // came in, when a link or a lateness changed, and at least every 100 ms. Heart keeps its links, keys and last words in heart.json below the run
 // folder, so that it starts without the engine, and what it heard in heart.memory. Its sequence numbers begin at the microseconds since the machine

@@ -72,7 +72,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 }
 
-// prepare makes the folders and the boot name, and adopts the orphans of this node's processes.
+// prepare makes the folders and adopts the orphans of this node's processes.
 func prepare(o Options) error {
 	for _, dir := range []string{o.RunDir, filepath.Join(o.RunDir, "volumes")} {
 		if err := os.MkdirAll(dir, 0o711); err != nil {

@@ -1,0 +1,58 @@
+package ha
+
+import "testing"
+
+// TestUnstored: while a node's own state cannot be stored it serves on, asks and permits as ever, and takes no wish that would have to be kept.
+func TestUnstored(t *testing.T) {
+	m, f := masterWithoutConnection(t)
+	f.Unstored = true
+	f.Requests = []AdminRequest{{Number: 1, Kind: WishDisarm}, {Number: 2, Kind: WishStandby}, {Number: 3, Kind: WishActive}, {Number: 4, Kind: WishArm}}
+	beat := *f.Other.Beat
+	beat.Armed = true
+	f.Other.Beat = &beat
+	p := m.Step(f)
+	if p.Role != Master || p.Store != nil || len(p.Say.Requests) != 1 {
+		t.Fatalf("%s, store %+v, requests %+v: want a master that asks and stores nothing", p.Role, p.Store, p.Say.Requests)
+	}
+	if len(p.Replies) != 4 {
+		t.Fatalf("replies %+v", p.Replies)
+	}
+	for _, r := range p.Replies {
+		if !r.Refused || r.Code != ReasonUnstored {
+			t.Errorf("wish %d: %+v", r.Number, r)
+		}
+	}
+	f.Requests = nil
+	said := *f.Other.Beat
+	said.Armed = false // a person disarms the pair on the other node
+	f.Other.Beat = &said
+	if p := m.Step(f); p.Store != nil || !p.Say.Armed {
+		t.Fatalf("armed %v, store %+v: what cannot be kept is not followed", p.Say.Armed, p.Store)
+	}
+	f.Unstored = false
+	if p := m.Step(f); p.Store == nil || p.Say.Armed {
+		t.Errorf("armed %v, store %+v: it is followed when it can be kept", p.Say.Armed, p.Store)
+	}
+}
+
+// TestAnswerIsForItsLoss: an answer that this volume gave to a request of the same number, for an earlier loss, is not given again: the volume is asked anew.
+func TestAnswerIsForItsLoss(t *testing.T) {
+	f := pair()
+	f.Durable = Durable{Armed: true, Epoch: Epoch{4, "a"}}
+	beat := *f.Other.Beat
+	beat.Role, beat.Epoch = Master, Epoch{4, "a"}
+	r := Request{Number: 1, Kind: AskOutdate, Volume: "data", Generation: "g", Session: 5}
+	beat.Requests = []Request{r}
+	f.Other.Beat = &beat
+	v := &f.Volumes[0]
+	v.Connected, v.Session, v.LostAt = false, 5, f.Now
+	v.AnsweredNow = []Answer{{Number: 1, Boot: beat.Boot, Kind: AskOutdate, Volume: "data", Result: AnsweredOutdated, Generation: "g", Session: 4}}
+	m := NewMachine(f.Durable)
+	m.Step(f)
+	f.Now = f.Now.Add(1)
+	f.Other.Confirmed = f.Now.Add(1) // the asker hears this node
+	p := m.Step(f)
+	if len(p.Say.Answers) != 0 || p.Volumes[0].Outdate == nil || *p.Volumes[0].Outdate != r {
+		t.Errorf("answers %+v, outdate %+v: want the volume to be asked", p.Say.Answers, p.Volumes[0].Outdate)
+	}
+}
