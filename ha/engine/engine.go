@@ -226,7 +226,7 @@ func (e *engine) loop(ctx context.Context) {
 // An engine that stood still for catchUpAfter hears heart first, at most for catchUpLimit.
 const (
 	catchUpAfter = 500 * time.Millisecond
-	catchUpLimit = 300 * time.Millisecond
+	catchUpLimit = time.Second // on a machine so busy that the engine stood still, heart's word may take its time
 )
 
 // catchUp lets an engine that stood still take in what heart says now before it decides: what it was told before is as old as its sleep, and would show
