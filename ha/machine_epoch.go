@@ -53,7 +53,7 @@ func (t *turn) rival() bool {
 // it takes its addresses off and waits for the comparison, at most for a second.
 func (t *turn) settleRival() bool {
 	if !t.rival() {
-		t.rivalSince = 0
+		t.rivalSince, t.yielding = 0, false
 		return false
 	}
 	if t.rivalSince == 0 {

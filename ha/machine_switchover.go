@@ -213,6 +213,10 @@ func (t *turn) peerHadTime() bool {
 // handshake what its copy is worth; after that a peer with the data is the better place.
 func (t *turn) recover(v VolumeFact, m *volumeMemory) bool {
 	if usable := v.Disk == UpToDate && v.Connected || m.permit != "" || v.NeverHadPeer; !usable {
+		if t.sleptPastD() { // the peer may have been promoted meanwhile: ours may be the older copy
+			t.why(ReasonWokeLate)
+			return false
+		}
 		if t.since(m.oddSince) < settleTime {
 			t.why(ReasonVolumeDied)
 			return false

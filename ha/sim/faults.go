@@ -164,6 +164,9 @@ func RunSeed(o Options) *World {
 		if w.Settled() == "" || split {
 			break
 		}
+		w.restartLeavers()
+		w.Nodes[0].Start()
+		w.Nodes[1].Start()
 		w.repair()
 		w.Run(2 * time.Second)
 	}

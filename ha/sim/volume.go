@@ -313,11 +313,11 @@ func (v *volume) rotate() {
 }
 
 // force is a person's word that only this copy counts: what was acknowledged and is not in it is that person's loss. Beside another primary
-// nothing can be said any more, nor if that one's record, that this copy is outdated, is now false and it has not heard so: the person was told to keep it
-// off, or to let it hear this one first.
+// nothing can be said any more, nor if that one may start by itself, because its copy is UpToDate, or by its record that this copy is outdated, and has not heard
+// of this: the person was told to keep it off, or to let it hear this one first.
 func (w *World) force(v *volume) {
 	w.forced = true
-	if peer := v.n.other().vols[v.index]; peer.running && peer.role == ha.Primary || peer.peerRecord == "outdated" {
+	if peer := v.n.other().vols[v.index]; peer.running && peer.role == ha.Primary || peer.peerRecord == "outdated" || peer.disk == ha.UpToDate && !peer.connected {
 		w.excused = true
 	}
 	for id, of := range w.Acked {
