@@ -13,16 +13,20 @@ import (
 
 // Door is what signing in needs.
 type Door interface {
-	// Authenticate returns the user's name as it is stored, or an error for which Wrong is true.
-	Authenticate(ctx context.Context, name, password string) (string, error)
+	// Authenticate returns the user's name as it is stored; or how long this address and this account must wait before the next try; or
+	// an error, for which Wrong is true if name and password do not belong together, and Crowded if too many sign in at once.
+	Authenticate(ctx context.Context, address, name, password string) (user string, wait time.Duration, err error)
 	Wrong(err error) bool
-	// Wait is how long this address and account must wait before the next try; 0 = not at all. Tried notes the outcome.
-	Wait(address, account string) time.Duration
-	Tried(address, account string, good bool)
+	Crowded(err error) bool
 	// Begin starts a session under a new token, End ends the one of the request.
 	Begin(w http.ResponseWriter, r *http.Request, user string) error
 	End(w http.ResponseWriter, r *http.Request) error
 }
+
+const (
+	nameMost   = 64          // characters of a user's name
+	crowdPause = time.Second // until the next try, when too many sign in at once
+)
 
 // SignIn serves the sign-in page and opens a session.
 func (p *Pages) SignIn(door Door) func(http.ResponseWriter, *http.Request) error {
@@ -30,20 +34,21 @@ func (p *Pages) SignIn(door Door) func(http.ResponseWriter, *http.Request) error
 		if r.Method != http.MethodPost {
 			return p.askName(w, r, http.StatusOK, "", r.URL.Query().Get("next"), "")
 		}
-		name, next := strings.TrimSpace(r.PostFormValue("name")), r.PostFormValue("next")
+		name, next := clipName(strings.TrimSpace(r.PostFormValue("name"))), r.PostFormValue("next")
 		address := VisitorOf(r.Context()).Address
-		if wait := door.Wait(address, name); wait > 0 {
-			w.Header().Set("Retry-After", fmt.Sprint(int(wait.Seconds())+1))
+		user, wait, err := door.Authenticate(r.Context(), address, name, r.PostFormValue("password"))
+		switch {
+		case wait > 0:
+			retryAfter(w, wait)
 			return p.askName(w, r, http.StatusTooManyRequests, name, next, fmt.Sprintf("Too many tries: wait %s, then try again.", spanText((wait.Truncate(time.Second)+time.Second).Milliseconds())))
-		}
-		user, err := door.Authenticate(r.Context(), name, r.PostFormValue("password"))
-		if err != nil && !door.Wrong(err) {
-			return err
-		}
-		door.Tried(address, name, err == nil)
-		if err != nil {
+		case err != nil && door.Wrong(err):
 			p.auditAs(r, name, address, "sign-in refused")
 			return p.askName(w, r, http.StatusUnauthorized, name, next, "Name or password is wrong.")
+		case err != nil && door.Crowded(err):
+			retryAfter(w, crowdPause)
+			return p.askName(w, r, http.StatusServiceUnavailable, name, next, "Too many sign in at this moment, so the password was not looked at: try again in a few seconds.")
+		case err != nil:
+			return err
 		}
 		if err := door.Begin(w, r, user); err != nil {
 			return err
@@ -52,6 +57,23 @@ func (p *Pages) SignIn(door Door) func(http.ResponseWriter, *http.Request) error
 		http.Redirect(w, r, safeNext(next), http.StatusSeeOther)
 		return nil
 	}
+}
+
+// retryAfter says when to come again, in whole seconds.
+func retryAfter(w http.ResponseWriter, d time.Duration) {
+	w.Header().Set("Retry-After", fmt.Sprint(int(d.Seconds())+1))
+}
+
+// clipName cuts what is too long for a name and then is none: neither the audit log nor the limit of tries shall keep all of it.
+func clipName(name string) string {
+	n := 0
+	for i := range name {
+		if n == nameMost {
+			return name[:i] + "..."
+		}
+		n++
+	}
+	return name
 }
 
 // SignOut ends the session.

@@ -25,6 +25,8 @@ var (
 	ErrStale = errors.New("the settings were changed by somebody else meanwhile")
 	// ErrSignIn: name and password do not belong together.
 	ErrSignIn = errors.New("name or password is wrong")
+	// ErrCrowded: more passwords wait to be checked than may wait.
+	ErrCrowded = errors.New("too many passwords are checked at this moment")
 	// ErrNoSession: the session is unknown, ended, or too old.
 	ErrNoSession = errors.New("the session has ended")
 	// ErrUser: a user's name or password cannot be accepted; the text says why.
@@ -51,7 +53,7 @@ func (e *StaleError) Latest() ha.Settings { return e.Newer }
 // explain turns an error of SQLite into one sentence that names the file and what to do.
 func explain(path string, err error) error {
 	if errors.Is(err, ErrCorrupt) || errors.Is(err, ErrNewer) {
-		return fmt.Errorf("%s cannot be used: %w; move it away, with its -wal and -shm, and restore a backup, or restart Evenkeel without it: the settings in force are stored again", path, err)
+		return unusable(path, err)
 	}
 	var sqlite sqlite3.Error
 	if !errors.As(err, &sqlite) {
@@ -59,7 +61,7 @@ func explain(path string, err error) error {
 	}
 	switch sqlite.Code {
 	case sqlite3.ErrCorrupt, sqlite3.ErrNotADB:
-		return fmt.Errorf("%s cannot be used: %w (%v); move it away, with its -wal and -shm, and restore a backup, or restart Evenkeel without it: the settings in force are stored again", path, ErrCorrupt, err)
+		return unusable(path, fmt.Errorf("%w (%v)", ErrCorrupt, err))
 	case sqlite3.ErrFull:
 		return fmt.Errorf("%s was not changed: %w (%v); make room below its folder and try again", path, ErrFull, err)
 	case sqlite3.ErrBusy, sqlite3.ErrLocked:
@@ -76,13 +78,21 @@ func explain(path string, err error) error {
 	return fmt.Errorf("%s: %w", path, err)
 }
 
-// The three questions below spare who only holds an interface the names of this package.
+// unusable says what to do about a file that cannot be used at all.
+func unusable(path string, err error) error {
+	return fmt.Errorf("%s cannot be used: %w; move it away, with its -wal and -shm, and restore a backup, or restart Evenkeel without it: the settings in force are stored again", path, err)
+}
+
+// The four questions below spare who only holds an interface the names of this package.
 
 // Unset says whether an error of Latest means that nothing was ever saved.
 func (db *DB) Unset(err error) bool { return errors.Is(err, ErrNoSettings) }
 
 // WrongSignIn says whether an error of Authenticate means that name and password do not belong together.
 func (db *DB) WrongSignIn(err error) bool { return errors.Is(err, ErrSignIn) }
+
+// Crowded says whether an error of Authenticate means that the password was not looked at, because too many others are.
+func (db *DB) Crowded(err error) bool { return errors.Is(err, ErrCrowded) }
 
 // SessionOver says whether an error of Session means that there is no such living session.
 func (db *DB) SessionOver(err error) bool { return errors.Is(err, ErrNoSession) }

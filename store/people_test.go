@@ -6,9 +6,11 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 
@@ -37,9 +39,10 @@ func TestUsers(t *testing.T) {
 	if name, err := db.Authenticate(ctx, "ADMIN", "correct horse"); err != nil || name != "admin" {
 		t.Errorf("right password: %q, %v", name, err)
 	}
-	for _, try := range [][2]string{{"admin", "wrong"}, {"admin", ""}, {"nobody", "correct horse"}, {"nobody", ""}} {
+	long := strings.Repeat("x", 250<<10)
+	for _, try := range [][2]string{{"admin", "wrong"}, {"admin", ""}, {"nobody", "correct horse"}, {"nobody", ""}, {long, "correct horse"}, {"admin", long}} {
 		if _, err := db.Authenticate(ctx, try[0], try[1]); !errors.Is(err, store.ErrSignIn) {
-			t.Errorf("%v: %v, want ErrSignIn", try, err)
+			t.Errorf("%.30q: %v, want ErrSignIn", try, err)
 		}
 	}
 	if err := db.SetPassword(ctx, "admin", "a new password"); err != nil {
@@ -66,9 +69,14 @@ func TestSessions(t *testing.T) {
 		}
 	}
 	alive := func(token string, touch bool) bool {
-		user, err := db.Session(ctx, token, touch)
+		user, due, err := db.Session(ctx, token)
 		if err != nil && !errors.Is(err, store.ErrNoSession) {
 			t.Fatal(err)
+		}
+		if touch && due {
+			if err := db.TouchSession(ctx, token); err != nil {
+				t.Fatal(err)
+			}
 		}
 		return user == "admin"
 	}
@@ -121,6 +129,21 @@ func TestAudit(t *testing.T) {
 	list, err := db.Audits(ctx, 10)
 	if err != nil || len(list) != 1 || list[0].User != "admin" || list[0].Address != "10.0.0.9" || list[0].Old != "1" || list[0].New != "2" {
 		t.Errorf("Audits: %+v, %v", list, err)
+	}
+	long := strings.Repeat("ä", 125<<10)
+	if err := db.Audit(ctx, long, long, long, long, long); err != nil {
+		t.Fatal(err)
+	}
+	list, err = db.Audits(ctx, 1)
+	if err != nil || len(list) != 1 {
+		t.Fatalf("Audits: %+v, %v", list, err)
+	}
+	for most, texts := range map[int][]string{256: {list[0].User, list[0].Address, list[0].Action}, 8 << 10: {list[0].Old, list[0].New}} {
+		for _, text := range texts {
+			if len(text) > most || len(text) < most-4 || !strings.HasSuffix(text, "ä...") || !utf8.ValidString(text) {
+				t.Errorf("a text of 250 KiB is kept as %d bytes, want at most %d: %.20q", len(text), most, text)
+			}
+		}
 	}
 }
 
@@ -200,6 +223,9 @@ func TestFullDisk(t *testing.T) {
 	defer unix.Unmount(dir, unix.MNT_DETACH)
 	db := open(t, dir, store.Options{})
 	var err error
+	if err := errors.Join(db.AddUser(ctx, "admin", "correct horse"), db.StartSession(ctx, "token", "admin", "127.0.0.1", "test")); err != nil {
+		t.Fatal(err)
+	}
 	revision := uint64(0)
 	for range 500 {
 		if revision, err = db.Save(ctx, sample(), revision, "admin"); err != nil {
@@ -211,6 +237,9 @@ func TestFullDisk(t *testing.T) {
 	}
 	if latest, err := db.Latest(ctx); err != nil || latest.Revision == 0 {
 		t.Errorf("what was saved before cannot be read: %v", err)
+	}
+	if user, _, err := db.Session(ctx, "token"); err != nil || user != "admin" {
+		t.Errorf("a session on a full disk: %q, %v", user, err)
 	}
 	db.Close()
 }

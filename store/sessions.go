@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"database/sql"
 	"errors"
+	"strings"
 	"time"
 )
 
@@ -27,26 +28,30 @@ func (db *DB) StartSession(ctx context.Context, token, user, address, agent stri
 	}))
 }
 
-// Session returns the user of a living session, and keeps it alive if touch is set (a live stream does not keep it alive).
-func (db *DB) Session(ctx context.Context, token string, touch bool) (user string, err error) {
+// Session returns the user of a living session. due says that its last use was noted a while ago: TouchSession keeps it alive.
+func (db *DB) Session(ctx context.Context, token string) (user string, due bool, err error) {
 	hash, now := sha256.Sum256([]byte(token)), db.now()
 	var created, seen int64
 	err = db.read.QueryRowContext(ctx, `SELECT users.name, sessions.created_at, sessions.seen_at
 		FROM sessions JOIN users ON users.id = sessions.user_id WHERE token_hash = ?`, hash[:]).Scan(&user, &created, &seen)
 	if errors.Is(err, sql.ErrNoRows) {
-		return "", ErrNoSession
+		return "", false, ErrNoSession
 	}
 	if err != nil {
-		return "", db.failed(err)
+		return "", false, db.failed(err)
 	}
 	idle := now.Sub(time.Unix(0, seen))
 	if idle >= SessionIdle || now.Sub(time.Unix(0, created)) >= SessionMax {
-		return "", ErrNoSession
+		return "", false, ErrNoSession
 	}
-	if touch && idle >= seenEvery {
-		_, err = db.write.ExecContext(ctx, "UPDATE sessions SET seen_at = ? WHERE token_hash = ?", now.UnixNano(), hash[:])
-	}
-	return user, db.failed(err)
+	return user, idle >= seenEvery, nil
+}
+
+// TouchSession notes that a session is used now.
+func (db *DB) TouchSession(ctx context.Context, token string) error {
+	hash := sha256.Sum256([]byte(token))
+	_, err := db.write.ExecContext(ctx, "UPDATE sessions SET seen_at = ? WHERE token_hash = ?", db.now().UnixNano(), hash[:])
+	return db.failed(err)
 }
 
 // EndSession forgets a session; one that is not there is already forgotten.
@@ -56,18 +61,32 @@ func (db *DB) EndSession(ctx context.Context, token string) error {
 	return db.failed(err)
 }
 
-// auditKept bounds the audit log, in rows.
-const auditKept = 100_000
+// The audit log is bounded in rows, and each row in bytes: a stranger's refused sign-in is noted too.
+const (
+	auditKept  = 100_000
+	auditWord  = 256     // bytes of user, address and action
+	auditValue = 8 << 10 // bytes of the old and the new value
+)
 
-// Audit notes who changed or did what: user, the address that it came from, the action, and its old and new value.
+// Audit notes who changed or did what: user, the address that it came from, the action, and its old and new value. What is too
+// long is cut.
 func (db *DB) Audit(ctx context.Context, user, address, action, old, new string) error {
 	return db.failed(inTransaction(ctx, db.write, func(tx *sql.Tx) error {
 		w := writer{ctx: ctx, tx: tx}
 		id := w.exec("INSERT INTO audit (at, user, address, action, old_value, new_value) VALUES (?, ?, ?, ?, ?, ?)",
-			db.now().UnixNano(), user, address, action, old, new)
+			db.now().UnixNano(), cut(user, auditWord), cut(address, auditWord), cut(action, auditWord), cut(old, auditValue), cut(new, auditValue))
 		w.exec("DELETE FROM audit WHERE id <= ?", id-auditKept)
 		return w.err
 	}))
+}
+
+// cut shortens a text to at most most bytes, and shows that it did.
+func cut(s string, most int) string {
+	const mark = "..."
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most-len(mark)], "") + mark
 }
 
 // AuditEntry is one row of the audit log.

@@ -53,6 +53,7 @@ type DB struct {
 	limits ha.Limits
 	now    func() time.Time
 	hashes chan struct{} // bounds how many passwords are hashed at once
+	queue  chan struct{} // bounds those and who waits for them
 }
 
 // Open opens or makes settings.db below stateDir and brings its schema up to date.
@@ -78,7 +79,8 @@ func Open(stateDir string, o Options) (*DB, error) {
 	if now == nil {
 		now = time.Now
 	}
-	return &DB{write: write, read: read, limits: o.Limits, now: now, hashes: make(chan struct{}, hashesAtOnce)}, nil
+	return &DB{write: write, read: read, limits: o.Limits, now: now,
+		hashes: make(chan struct{}, hashesAtOnce), queue: make(chan struct{}, hashesAtOnce+hashesWaiting)}, nil
 }
 
 // Close ends all connections.

@@ -16,14 +16,16 @@ import (
 )
 
 // Parameters of argon2id: OWASP's minimum. At most hashesAtOnce hashes run together, so that a flood of sign-ins takes neither
-// the memory nor both processors of the machine.
+// the memory nor both processors of the machine; at most hashesWaiting wait for them, so that nobody stands behind a flood.
 const (
-	argonMemory  = 19456 // KiB
-	argonTime    = 2     // passes
-	argonLanes   = 1
-	argonKey     = 32 // bytes
-	argonSalt    = 16 // bytes
-	hashesAtOnce = 2
+	argonMemory = 19456 // KiB
+	argonTime   = 2     // passes
+	argonLanes  = 1
+	argonKey    = 32 // bytes
+	argonSalt   = 16 // bytes
+
+	hashesAtOnce  = 2
+	hashesWaiting = 4
 
 	passwordMin = 10  // characters
 	passwordMax = 256 // bytes
@@ -98,15 +100,16 @@ func (db *DB) Users(ctx context.Context) ([]User, error) {
 }
 
 // Authenticate returns the user's stored name, or ErrSignIn. An unknown name takes as long as a wrong password, so that
-// the answer's time does not tell which names exist.
+// the answer's time does not tell which names exist; a name or password that nobody can have is wrong at once. ErrCrowded says
+// that the password was not looked at.
 func (db *DB) Authenticate(ctx context.Context, name, password string) (string, error) {
+	if utf8.RuneCountInString(name) > nameMax || len(password) > passwordMax {
+		return "", ErrSignIn
+	}
 	stored, hash := "", missing
 	err := db.read.QueryRowContext(ctx, "SELECT name, hash FROM users WHERE name = ?", name).Scan(&stored, &hash)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return "", db.failed(err)
-	}
-	if len(password) > passwordMax {
-		return "", ErrSignIn
 	}
 	if err := db.enter(ctx); err != nil {
 		return "", err
@@ -168,14 +171,23 @@ func verify(phc, password string) (bool, error) {
 	return subtle.ConstantTimeCompare(got, key) == 1, nil
 }
 
-// enter waits for a place among the hashes that may run at once.
+// enter waits for a place among the hashes that may run at once, unless too many wait already.
 func (db *DB) enter(ctx context.Context) error {
+	select {
+	case db.queue <- struct{}{}:
+	default:
+		return ErrCrowded
+	}
 	select {
 	case db.hashes <- struct{}{}:
 		return nil
 	case <-ctx.Done():
+		<-db.queue
 		return ctx.Err()
 	}
 }
 
-func (db *DB) leave() { <-db.hashes }
+func (db *DB) leave() {
+	<-db.hashes
+	<-db.queue
+}

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// After freeTries failures an address, or an account, waits: 1 s, 2 s, 4 s ... up to waitMost. What failed longer ago than forget
-// does not count. An account's wait is bounded low, so that nobody can lock the administrator out for long.
+// After freeTries failures an address, or an account, waits: 1 s, 2 s, 4 s ... up to waitMost. They are forgotten when the last of
+// them is longer ago than forget. An account's wait is bounded low, so that nobody can lock the administrator out for long.
 const (
 	freeTries   = 5
 	waitMost    = 5 * time.Minute
@@ -23,25 +23,44 @@ type limiter struct {
 	tries map[string]try
 }
 
+// try is what is known of an address or an account.
 type try struct {
 	failed int
 	last   time.Time
+}
+
+// attempt is one try that was counted when it began.
+type attempt struct {
+	from, as string // its keys
+	at       time.Time
+	before   map[string]try // what was known before it
 }
 
 func newLimiter(now func() time.Time) *limiter {
 	return &limiter{now: now, tries: map[string]try{}}
 }
 
-func keys(address, account string) (string, string) {
-	return "from " + address, "as " + strings.ToLower(account)
-}
-
-// wait is how long the next try of this address or account must wait.
-func (l *limiter) wait(address, account string) time.Duration {
+// begin counts a try of this address and account as a failed one before it is made: of many at once only so many are made as may
+// fail. If one of the two must wait it says how long, and counts nothing.
+func (l *limiter) begin(address, account string) (attempt, time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	from, as := keys(address, account)
-	return max(l.left(from, waitMost), l.left(as, accountMost))
+	a := attempt{from: "from " + address, as: "as " + strings.ToLower(account), at: l.now(), before: map[string]try{}}
+	if wait := max(l.left(a.from, waitMost), l.left(a.as, accountMost)); wait > 0 {
+		return a, wait
+	}
+	if len(l.tries) >= limiterMost {
+		l.sweep()
+	}
+	for _, key := range []string{a.from, a.as} {
+		t := l.tries[key]
+		if a.at.Sub(t.last) > forget {
+			t = try{}
+		}
+		a.before[key] = t
+		l.tries[key] = try{failed: t.failed + 1, last: a.at}
+	}
+	return a, 0
 }
 
 func (l *limiter) left(key string, most time.Duration) time.Duration {
@@ -54,26 +73,33 @@ func (l *limiter) left(key string, most time.Duration) time.Duration {
 	return max(0, pause-l.now().Sub(t.last))
 }
 
-// tried notes the outcome of a try. A good one forgets the account's failures, and not the address's: who knows one password
+// good ends a try with the right password. It forgets the account's failures, and of the address's only itself: who knows one password
 // must not use it to guess others.
-func (l *limiter) tried(address, account string, good bool) {
+func (l *limiter) good(a attempt) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	from, as := keys(address, account)
-	if good {
-		delete(l.tries, as)
-		return
+	delete(l.tries, a.as)
+	l.takeBack(a, a.from)
+}
+
+// undo takes a try back that was not made.
+func (l *limiter) undo(a attempt) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.takeBack(a, a.from)
+	l.takeBack(a, a.as)
+}
+
+// takeBack uncounts a try; what failed since it began goes on counting.
+func (l *limiter) takeBack(a attempt, key string) {
+	t := l.tries[key]
+	t.failed--
+	if t.last.Equal(a.at) {
+		t.last = a.before[key].last
 	}
-	if len(l.tries) >= limiterMost {
-		l.sweep()
-	}
-	now := l.now()
-	for _, key := range []string{from, as} {
-		t := l.tries[key]
-		if now.Sub(t.last) > forget {
-			t.failed = 0
-		}
-		l.tries[key] = try{failed: t.failed + 1, last: now}
+	l.tries[key] = t
+	if t.failed <= 0 {
+		delete(l.tries, key)
 	}
 }
 

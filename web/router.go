@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"runtime/debug"
 	"time"
 
@@ -33,7 +34,7 @@ type server struct {
 func newServer(o Options, h *hub) *server {
 	random := make([]byte, 8)
 	rand.Read(random) // never fails
-	s := &server{sessions: newSessionKeeper(o.DB, o.Config.Node), limiter: newLimiter(time.Now), db: o.DB, hub: h, log: o.Log,
+	s := &server{sessions: newSessionKeeper(o.DB, o.Config.Node, o.Log), limiter: newLimiter(time.Now), db: o.DB, hub: h, log: o.Log,
 		boot: o.Config.Node + "-" + hex.EncodeToString(random)}
 	s.pages = &handlers.Pages{
 		Config: handlers.Config{Node: o.Config.Node, PeerURL: o.Config.Console.PeerURL, NoSettings: o.DB.Unset,
@@ -148,7 +149,7 @@ func (s *server) visit(next http.Handler) http.Handler {
 		session, err := s.sessions.get(r)
 		if err != nil {
 			s.log.Error("a session could not be read", "error", err)
-			http.Error(w, err.Error(), http.StatusInternalServerError)
+			http.Error(w, "The console cannot read its sessions now; its log says why. The node itself goes on.", http.StatusServiceUnavailable)
 			return
 		}
 		visitor.User, visitor.Session = userOf(session), nameOf(session)
@@ -165,7 +166,7 @@ func (s *server) signedIn(next http.Handler) http.Handler {
 		case r.URL.Path == "/live":
 			http.Error(w, "sign in first", http.StatusUnauthorized)
 		case r.Method == http.MethodGet && r.URL.Path != "/":
-			http.Redirect(w, r, "/signin?next="+queryEscape(r.URL.RequestURI()), http.StatusSeeOther)
+			http.Redirect(w, r, "/signin?next="+url.QueryEscape(r.URL.RequestURI()), http.StatusSeeOther)
 		default:
 			http.Redirect(w, r, "/signin", http.StatusSeeOther)
 		}
@@ -174,19 +175,27 @@ func (s *server) signedIn(next http.Handler) http.Handler {
 
 // The rest makes the server a handlers.Door.
 
-// Authenticate checks name and password.
-func (s *server) Authenticate(ctx context.Context, name, password string) (string, error) {
-	return s.db.Authenticate(ctx, name, password)
+// Authenticate checks name and password, unless the address or the account must wait. A password that was not looked at is no try.
+func (s *server) Authenticate(ctx context.Context, address, name, password string) (string, time.Duration, error) {
+	try, wait := s.limiter.begin(address, name)
+	if wait > 0 {
+		return "", wait, nil
+	}
+	user, err := s.db.Authenticate(ctx, name, password)
+	switch {
+	case err == nil:
+		s.limiter.good(try)
+	case !s.db.WrongSignIn(err):
+		s.limiter.undo(try)
+	}
+	return user, 0, err
 }
 
 // Wrong says whether the error means wrong credentials.
 func (s *server) Wrong(err error) bool { return s.db.WrongSignIn(err) }
 
-// Wait is how long the next try must wait.
-func (s *server) Wait(address, account string) time.Duration { return s.limiter.wait(address, account) }
-
-// Tried notes the outcome of a try.
-func (s *server) Tried(address, account string, good bool) { s.limiter.tried(address, account, good) }
+// Crowded says whether the error means that too many sign in at once.
+func (s *server) Crowded(err error) bool { return s.db.Crowded(err) }
 
 // Begin starts a session under a new token.
 func (s *server) Begin(w http.ResponseWriter, r *http.Request, user string) error {

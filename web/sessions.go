@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -15,8 +16,9 @@ import (
 // SessionStore keeps sessions by the hash of their token; *store.DB fits.
 type SessionStore interface {
 	StartSession(ctx context.Context, token, user, address, agent string) error
-	// Session returns the user of a living session, and keeps it alive if touch is set.
-	Session(ctx context.Context, token string, touch bool) (string, error)
+	// Session returns the user of a living session; due says that TouchSession should note that it is used.
+	Session(ctx context.Context, token string) (user string, due bool, err error)
+	TouchSession(ctx context.Context, token string) error
 	EndSession(ctx context.Context, token string) error
 	// SessionOver says whether an error of Session means that there is no such living session.
 	SessionOver(err error) bool
@@ -33,11 +35,12 @@ const (
 type sessionKeeper struct {
 	store SessionStore
 	name  string
+	log   *slog.Logger
 }
 
 // newSessionKeeper names the cookie after the node: cookies ignore ports, and two nodes may answer under one address.
-func newSessionKeeper(store SessionStore, node string) *sessionKeeper {
-	return &sessionKeeper{store: store, name: "__Host-evenkeel-" + node}
+func newSessionKeeper(store SessionStore, node string, log *slog.Logger) *sessionKeeper {
+	return &sessionKeeper{store: store, name: "__Host-evenkeel-" + node, log: log}
 }
 
 // Get returns the request's session, made once per request.
@@ -54,16 +57,27 @@ func (k *sessionKeeper) New(r *http.Request, name string) (*sessions.Session, er
 	if err != nil || len(cookie.Value) != base64.RawURLEncoding.EncodedLen(tokenBytes) {
 		return session, nil // no cookie, or none of ours
 	}
-	user, err := k.store.Session(r.Context(), cookie.Value, r.URL.Path != "/live")
+	user, due, err := k.store.Session(r.Context(), cookie.Value)
 	if k.store.SessionOver(err) {
 		return session, nil
 	}
 	if err != nil {
 		return session, err
 	}
+	if due && r.URL.Path != "/live" { // an open page does not keep a session alive by itself
+		k.touch(r.Context(), cookie.Value)
+	}
 	session.ID, session.IsNew = cookie.Value, false
 	session.Values[userKey] = user
 	return session, nil
+}
+
+// touch notes that the session is used. Where that cannot be stored, as on a full disk, the session lives all the same: the console is
+// needed most when something is wrong.
+func (k *sessionKeeper) touch(ctx context.Context, token string) {
+	if err := k.store.TouchSession(ctx, token); err != nil {
+		k.log.Warn("the use of a session could not be noted: it may end early", "error", err)
+	}
 }
 
 // Save stores a session that has a user under a new token, or forgets one whose MaxAge is negative, and sets the cookie.
@@ -118,7 +132,7 @@ func (k *sessionKeeper) alive(ctx context.Context, r *http.Request) bool {
 	if err != nil {
 		return false
 	}
-	_, err = k.store.Session(ctx, cookie.Value, false)
+	_, _, err = k.store.Session(ctx, cookie.Value)
 	return !k.store.SessionOver(err) // a database that is held for a moment ends no stream
 }
 

@@ -1,6 +1,7 @@
 package web_test
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -133,6 +134,57 @@ func TestSignInIsSlowedDown(t *testing.T) {
 	}
 	if page.Find("#name").AttrOr("value", "") != "admin" || strings.Contains(page.Text(), password) {
 		t.Error("the name is lost, or the password comes back")
+	}
+}
+
+// Of many tries at once no more are looked at than may fail one after the other.
+func TestParallelTriesAreCounted(t *testing.T) {
+	c := start(t, newEngine(healthy()))
+	const tries = 100
+	answers := make(chan int, tries)
+	for i := range tries {
+		go func() {
+			r, err := c.client.PostForm(c.base+"/signin", url.Values{"name": {"admin"}, "password": {fmt.Sprintf("wrong password %d", i)}})
+			if err != nil {
+				t.Error(err)
+				answers <- 0
+				return
+			}
+			r.Body.Close()
+			answers <- r.StatusCode
+		}()
+	}
+	counts := map[int]int{}
+	for range tries {
+		counts[<-answers]++
+	}
+	if most := 8; counts[http.StatusUnauthorized] > most || counts[http.StatusUnauthorized]+counts[http.StatusTooManyRequests]+counts[http.StatusServiceUnavailable] != tries {
+		t.Errorf("%d wrong passwords at once are answered %v, want at most %d with 401", tries, counts, most)
+	}
+}
+
+// What a stranger sends is neither kept nor given back in full; a name or a password that nobody can have counts as a wrong one.
+func TestHugeNameAndPassword(t *testing.T) {
+	c := start(t, newEngine(healthy()))
+	huge := strings.Repeat("n", 200<<10)
+	for i, form := range []url.Values{{"name": {huge}, "password": {password}}, {"name": {"admin"}, "password": {huge}}, {"name": {huge}, "password": {huge}}, {"name": {"x"}, "password": {huge}}, {"name": {huge}, "password": {""}}} {
+		r, page := c.post("/signin", form)
+		if html, _ := page.Html(); r.StatusCode != http.StatusUnauthorized || len(html) > 10<<10 {
+			t.Errorf("try %d answers %d with %d bytes", i+1, r.StatusCode, len(html))
+		}
+	}
+	if r, _ := c.post("/signin", url.Values{"name": {"admin"}, "password": {password}}); r.StatusCode != http.StatusTooManyRequests {
+		t.Errorf("after five such tries the next one answers %d", r.StatusCode)
+	}
+	audits, err := c.db.Audits(t.Context(), 10)
+	must(t, err)
+	if len(audits) != 5 {
+		t.Errorf("the audit log has %d rows, want 5", len(audits))
+	}
+	for _, a := range audits {
+		if len(a.User) > 70 || a.Action != "sign-in refused" {
+			t.Errorf("the audit log keeps a name of %d bytes for %q", len(a.User), a.Action)
+		}
 	}
 }
 
