@@ -7,32 +7,54 @@ let heard = Date.now();
 let boot = null;
 let said = null;
 
-// swap replaces each element that changed, except one that somebody is working in.
+// swap renews each element that changed. Where somebody is working in one, the focused part stays and the rest is renewed around it:
+// what is live must never stand still because somebody clicked into it.
 function swap(html) {
   const next = document.createElement("template");
   next.innerHTML = html;
   for (const element of [...next.content.children]) {
     const old = document.getElementById(element.id);
     if (!old || old.isEqualNode(element)) continue;
-    if (old.contains(document.activeElement) && document.activeElement !== document.body) {
-      if (!swapInside(old, element)) continue;
-    } else {
-      fade(old, element);
-      old.replaceWith(element);
+    const focus = document.activeElement;
+    if (old.contains(focus) && sameWay(old, element, focus)) {
+      swapAround(old, element, focus);
+      continue;
     }
+    const twin = old.contains(focus) && [element, ...element.querySelectorAll("*")].find((e) => nameOf(e) === nameOf(focus));
+    fade(old, element);
+    old.replaceWith(element);
+    if (twin) twin.focus({ preventScroll: true });
   }
   announce(document.querySelector("[data-announce]")?.textContent);
 }
 
-// swapInside keeps the focused link or button and renews the rest, if the element's shape is the same.
-function swapInside(old, next) {
-  const a = [...old.children], b = [...next.children];
-  if (a.length !== b.length) return false;
+// nameOf tells a link, button or table from others: with another name it is another thing, and must not take the focus.
+function nameOf(element) {
+  return [element.tagName, ...["id", "href", "aria-label"].map((a) => element.getAttribute(a))].join(" ");
+}
+
+// sameWay says whether the way from an element down to the focused one is the same in what shall replace it.
+function sameWay(old, next, focus) {
+  if (old.nodeName !== next.nodeName) return false;
+  if (old === focus) return nameOf(old) === nameOf(next);
+  const a = [...old.childNodes], b = [...next.childNodes];
+  const i = a.findIndex((child) => child.contains(focus));
+  return a.length === b.length && sameWay(a[i], b[i], focus);
+}
+
+// swapAround renews everything but the elements on the way to the focused one, and that one's content.
+function swapAround(old, next, focus) {
+  for (const at of old.getAttributeNames()) if (!next.hasAttribute(at)) old.removeAttribute(at);
   for (const at of next.getAttributeNames()) old.setAttribute(at, next.getAttribute(at));
-  a.forEach((child, i) => {
-    if (!child.isEqualNode(b[i]) && !child.contains(document.activeElement)) child.replaceWith(b[i]);
+  if (old === focus) {
+    old.replaceChildren(...next.childNodes);
+    return;
+  }
+  const b = [...next.childNodes];
+  [...old.childNodes].forEach((child, i) => {
+    if (child.contains(focus)) swapAround(child, b[i], focus);
+    else if (!child.isEqualNode(b[i])) child.replaceWith(b[i]);
   });
-  return true;
 }
 
 // fade marks an element whose state changed; the stylesheet lets it fade in once.
