@@ -17,17 +17,17 @@ const addresses = "addresses"
 
 // Addresses serves the page Virtual IP Addresses (A36 to A41).
 func (p *Pages) Addresses() func(http.ResponseWriter, *http.Request) error {
-	return p.serve(settingsPage{
-		path: "/ha/addresses", title: "Virtual IP Addresses",
-		intro:    "Addresses that belong to the running master and move with the role. Clients use these; further addresses of the same network are aliases.",
-		lists:    []listOf{{name: addresses, key: "address", fresh: func(f *form, i int) { f.values.Set(at(addresses, i, "enabled"), "on") }}},
-		encode:   encodeAddresses,
-		decode:   decodeAddresses,
-		sections: addressSections,
-		live: func(s *control.Status, stale bool) []templates.Table {
-			return []templates.Table{addressTable(s, stale)}
-		},
-	})
+	return p.serve(addressesPage)
+}
+
+var addressesPage = settingsPage{
+	path: "/ha/addresses", title: "Virtual IP Addresses",
+	intro:    "Addresses that belong to the running master and move with the role. Clients use these; further addresses of the same network are aliases.",
+	lists:    []listOf{{name: addresses, key: "address", fresh: func(f *form, i int) { f.values.Set(at(addresses, i, "enabled"), "on") }}},
+	encode:   encodeAddresses,
+	decode:   decodeAddresses,
+	sections: addressSections,
+	live:     addressTable,
 }
 
 func encodeAddresses(s ha.Settings) url.Values {

@@ -21,6 +21,31 @@ func patient(w http.ResponseWriter) {
 	_ = c.SetWriteDeadline(until)
 }
 
+// ordered gives an order. The audit log has it before it is given, and what became of it afterwards: also one that fails, or that ends
+// this process.
+func (p *Pages) ordered(w http.ResponseWriter, r *http.Request, action, old, new string, give func(context.Context) (control.Outcome, error)) (control.Outcome, error) {
+	visitor := VisitorOf(r.Context())
+	p.audit(r, visitor, action, old, "ordered: "+new)
+	patient(w)
+	outcome, err := give(context.WithoutCancel(r.Context()))
+	p.audit(r, visitor, action, old, became(outcome, err))
+	return outcome, err
+}
+
+// became says what became of an order.
+func became(outcome control.Outcome, err error) string {
+	var known *control.Error
+	switch {
+	case errors.As(err, &known) && known.Exit == control.ExitRefused:
+		return "refused: " + known.Text
+	case err != nil:
+		return "failed: " + err.Error()
+	case !outcome.Done:
+		return "not done: " + outcome.Text
+	}
+	return "done: " + outcome.Text
+}
+
 // order is one of the two buttons.
 type order struct {
 	path, title, lead, button string
@@ -60,9 +85,13 @@ func (p *Pages) switchOver(w http.ResponseWriter, r *http.Request, o order) erro
 	if err := p.awake(); err != nil {
 		return err
 	}
-	visitor := VisitorOf(r.Context())
-	patient(w)
-	outcome, err := o.give(context.WithoutCancel(r.Context()), control.Order{Force: force, Confirm: confirm, Digest: r.PostFormValue("digest"), By: visitor.User})
+	digest := r.PostFormValue("digest")
+	if digest == "" { // the engine would take it for an order that wants no preview
+		return &Fail{Status: http.StatusBadRequest, Text: "The order does not say which preview it confirms, so nothing was done: open the page again."}
+	}
+	outcome, err := p.ordered(w, r, o.title, "", fmt.Sprintf("force=%t digest=%s", force, digest), func(ctx context.Context) (control.Outcome, error) {
+		return o.give(ctx, control.Order{Force: force, Confirm: confirm, Digest: digest, By: VisitorOf(ctx).User})
+	})
 	var refused *control.Error
 	if errors.As(err, &refused) && refused.Exit == control.ExitRefused {
 		return p.preview(w, r, o, force, http.StatusConflict, "", &templates.Problem{Href: "#verdict", Text: refused.Text})
@@ -70,7 +99,6 @@ func (p *Pages) switchOver(w http.ResponseWriter, r *http.Request, o order) erro
 	if err != nil {
 		return err
 	}
-	p.audit(r, o.title, "", fmt.Sprintf("force=%t: %s", force, outcome.Text))
 	return p.result(w, r, "/ha/status", o.title+": done.", outcome)
 }
 
@@ -82,10 +110,7 @@ func (p *Pages) preview(w http.ResponseWriter, r *http.Request, o order, force b
 	ctx, cancel := context.WithTimeout(r.Context(), askLimit)
 	defer cancel()
 	outcome, err := o.give(ctx, control.Order{DryRun: true, Force: force, Confirm: confirmIf(force, p.Node), By: VisitorOf(r.Context()).User})
-	var refused *control.Error
-	if errors.As(err, &refused) && refused.Exit == control.ExitRefused {
-		outcome = control.Outcome{Text: refused.Text}
-	} else if err != nil {
+	if err != nil {
 		return err
 	}
 	view := templates.ConfirmPage{Frame: p.frame(r, o.title, "/ha/tools"), Lead: o.lead, Action: o.path}
@@ -95,10 +120,10 @@ func (p *Pages) preview(w http.ResponseWriter, r *http.Request, o order, force b
 	for _, b := range outcome.Blockers {
 		view.Blockers = append(view.Blockers, templates.Blocker{Code: b.Code, Text: b.Text})
 	}
-	may := refused == nil && len(outcome.Blockers) == 0
+	may := len(outcome.Blockers) == 0
 	view.State = templates.State{Kind: templates.OK, Word: "It can be done now."}
 	if !may {
-		view.State = templates.State{Kind: templates.Critical, Word: cannot(outcome)}
+		view.State = templates.State{Kind: templates.Critical, Word: "It cannot be done now."}
 	}
 	if may || force {
 		view.Steps, view.Gap = planOf(outcome.Steps), gapText(outcome.ExpectedGapMS)
@@ -116,14 +141,6 @@ func (p *Pages) preview(w http.ResponseWriter, r *http.Request, o order, force b
 
 // notDone heads what was wrong with a confirmation.
 const notDone = "Nothing was done. Please correct:"
-
-// cannot says why an order cannot be given; blockers stand below it in a list of their own.
-func cannot(o control.Outcome) string {
-	if len(o.Blockers) > 0 || o.Text == "" {
-		return "It cannot be done now."
-	}
-	return "It cannot be done now: " + o.Text
-}
 
 // planOf shows the steps of a dry run, with the time that each took last.
 func planOf(steps []control.Step) []templates.Step {

@@ -1,8 +1,10 @@
 package handlers
 
 import (
+	"errors"
 	"fmt"
 	"math"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -22,6 +24,22 @@ const rowsMost = 64
 type form struct {
 	values url.Values
 	errors ha.FieldErrors
+}
+
+// ReadForm reads what was posted, once for all pages: a form that cannot be read whole must never pass for an empty one.
+func ReadForm(r *http.Request) error {
+	if r.Method != http.MethodPost {
+		return nil
+	}
+	err := r.ParseForm()
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &large):
+		return &Fail{Status: http.StatusRequestEntityTooLarge, Text: fmt.Sprintf("The form holds more than %d KB, so nothing was done or saved: go back in the browser and shorten what you entered.", large.Limit>>10)}
+	case err != nil:
+		return &Fail{Status: http.StatusBadRequest, Text: "The form could not be read, so nothing was done or saved: load the page again and enter the values anew."}
+	}
+	return nil
 }
 
 func (f *form) wrong(name, format string, args ...any) {
@@ -132,8 +150,8 @@ func (f *form) rows(list, key string) int {
 // at names a field of a row.
 func at(list string, i int, key string) string { return fmt.Sprintf("%s[%d].%s", list, i, key) }
 
-// remove takes row i out of a list of n rows; the rows behind it move up.
-func (f *form) remove(list string, i, n int) {
+// remove takes row i out of a list; the rows behind it move up.
+func (f *form) remove(list string, i int) {
 	moved := url.Values{}
 	for name, value := range f.values {
 		row, key, ok := rowOf(list, name)

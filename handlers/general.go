@@ -12,15 +12,15 @@ import (
 const references = "general.references"
 
 // General serves the page General (A21 to A23).
-func (p *Pages) General() func(http.ResponseWriter, *http.Request) error {
-	return p.serve(settingsPage{
-		path: "/ha/general", title: "General",
-		intro:    "What the pair is: its two nodes on the secure LAN, and who else can witness that a node is reachable. Everything applies at once, nothing needs a reboot.",
-		lists:    []listOf{{name: references, key: "address"}},
-		encode:   encodeGeneral,
-		decode:   decodeGeneral,
-		sections: generalSections,
-	})
+func (p *Pages) General() func(http.ResponseWriter, *http.Request) error { return p.serve(generalPage) }
+
+var generalPage = settingsPage{
+	path: "/ha/general", title: "General",
+	intro:    "What the pair is: its two nodes on the secure LAN, and who else can witness that a node is reachable. Everything applies at once, nothing needs a reboot.",
+	lists:    []listOf{{name: references, key: "address"}},
+	encode:   encodeGeneral,
+	decode:   decodeGeneral,
+	sections: generalSections,
 }
 
 func encodeGeneral(s ha.Settings) url.Values {

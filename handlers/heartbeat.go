@@ -7,7 +7,6 @@ import (
 	"strconv"
 
 	"evenkeel/ha"
-	"evenkeel/ha/control"
 	"evenkeel/templates"
 )
 
@@ -15,15 +14,17 @@ const devices = "heartbeat.devices"
 
 // Heartbeat serves the page Heartbeat (A6 to A9, N6 to N17).
 func (p *Pages) Heartbeat() func(http.ResponseWriter, *http.Request) error {
-	return p.serve(settingsPage{
-		path: "/ha/heartbeat", title: "Heartbeat",
-		intro:    "How the nodes hear each other, and after how much silence the other one counts as down. At least two separate links make a pair; a serial line is the one that no switch can cut.",
-		lists:    []listOf{{name: devices, key: "device", fresh: func(f *form, i int) { f.values.Set(at(devices, i, "send"), "on") }}},
-		encode:   encodeHeartbeat,
-		decode:   decodeHeartbeat,
-		sections: heartbeatSections,
-		live:     func(s *control.Status, stale bool) []templates.Table { return []templates.Table{linkTable(s, stale)} },
-	})
+	return p.serve(heartbeatPage)
+}
+
+var heartbeatPage = settingsPage{
+	path: "/ha/heartbeat", title: "Heartbeat",
+	intro:    "How the nodes hear each other, and after how much silence the other one counts as down. At least two separate links make a pair; a serial line is the one that no switch can cut.",
+	lists:    []listOf{{name: devices, key: "device", fresh: func(f *form, i int) { f.values.Set(at(devices, i, "send"), "on") }}},
+	encode:   encodeHeartbeat,
+	decode:   decodeHeartbeat,
+	sections: heartbeatSections,
+	live:     linkTable,
 }
 
 func encodeHeartbeat(s ha.Settings) url.Values {

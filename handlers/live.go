@@ -21,7 +21,7 @@ func (p *Pages) Fragments(ctx context.Context, query url.Values) ([]byte, error)
 	case "/ha/logs":
 		parts = append(parts, templates.LogListOf(p.logList(ctx, logFilter(query))))
 	default:
-		for _, t := range p.liveTables(query.Get("page")) {
+		for _, t := range p.liveTables(p.settingsPages()[query.Get("page")]) {
 			parts = append(parts, templates.TableOf(t))
 		}
 	}
@@ -34,24 +34,13 @@ func (p *Pages) Fragments(ctx context.Context, query url.Values) ([]byte, error)
 	return buffer.Bytes(), nil
 }
 
-// liveTables are the tables below a form.
-func (p *Pages) liveTables(path string) []templates.Table {
+// liveTables are the tables below a form, as long as anything was heard of the engine.
+func (p *Pages) liveTables(page settingsPage) []templates.Table {
 	live := p.Live()
-	if live.Own == nil {
+	if page.live == nil || live.Own == nil {
 		return nil
 	}
-	stale := p.stale(live.OwnAt)
-	switch path {
-	case "/ha/heartbeat":
-		return []templates.Table{linkTable(live.Own, stale)}
-	case "/ha/replication":
-		return []templates.Table{volumeTable(live.Own, stale)}
-	case "/ha/addresses":
-		return []templates.Table{addressTable(live.Own, stale)}
-	case "/ha/services":
-		return []templates.Table{serviceTable(live.Own, stale)}
-	}
-	return nil
+	return []templates.Table{page.live(live.Own, p.stale(live.OwnAt))}
 }
 
 // serving says whether this node is the running master, and whether its status is fresh enough to say so.

@@ -142,9 +142,9 @@ func (p *Pages) done(w http.ResponseWriter, r *http.Request, to string, kind, te
 	return nil
 }
 
-// audit notes an action; that it could not be noted is said in the log, the action stands.
-func (p *Pages) audit(r *http.Request, action, old, new string) {
-	v := VisitorOf(r.Context())
+// audit notes what somebody did, who may have no session, or none any more. That it could not be noted is said in the log, the action
+// stands.
+func (p *Pages) audit(r *http.Request, v Visitor, action, old, new string) {
 	if err := p.Audit.Audit(context.WithoutCancel(r.Context()), v.User, v.Address, action, old, new); err != nil {
 		p.Logger.Error("the audit log could not be written", "action", action, "user", v.User, "error", err)
 	}

@@ -21,15 +21,17 @@ const (
 
 // Replication serves the page Disk Replication (A33 to A35).
 func (p *Pages) Replication() func(http.ResponseWriter, *http.Request) error {
-	return p.serve(settingsPage{
-		path: "/ha/replication", title: "Disk Replication",
-		intro:    "Volumes that exist on both nodes. What the running master writes is on both disks before it is acknowledged.",
-		lists:    []listOf{{name: volumes, key: "name", fresh: freshVolume}},
-		encode:   encodeReplication,
-		decode:   decodeReplication,
-		sections: replicationSections,
-		live:     func(s *control.Status, stale bool) []templates.Table { return []templates.Table{volumeTable(s, stale)} },
-	})
+	return p.serve(replicationPage)
+}
+
+var replicationPage = settingsPage{
+	path: "/ha/replication", title: "Disk Replication",
+	intro:    "Volumes that exist on both nodes. What the running master writes is on both disks before it is acknowledged.",
+	lists:    []listOf{{name: volumes, key: "name", fresh: freshVolume}},
+	encode:   encodeReplication,
+	decode:   decodeReplication,
+	sections: replicationSections,
+	live:     volumeTable,
 }
 
 // freshVolume gives a new volume the lowest number that no other one has; its replication port follows from it.
@@ -132,10 +134,10 @@ func volumeTable(s *control.Status, stale bool) templates.Table {
 			{Text: v.Name, Mono: true},
 			{State: aged(diskState(v), stale)},
 			{Text: v.Role}, {Text: v.PeerDisk}, {Text: v.Connection},
-			{Text: bytesText(v.OutOfSyncBytes), Number: true},
+			{Text: outOfSync(v), Number: true},
 			{Text: progress(v)},
 			{Text: orDash(v.Mount), Mono: true},
-			{Text: shortGeneration(v.Generation), Mono: true},
+			{Text: dash(shortGeneration(v.Generation)), Mono: true},
 		})
 	}
 	return t
@@ -160,7 +162,7 @@ func diskState(v control.Volume) templates.State {
 
 func connected(connection string) bool {
 	switch connection {
-	case "Connected", "SyncSource", "SyncTarget", "VerifySource", "VerifyTarget":
+	case "Connected", "SyncSource", "SyncTarget":
 		return true
 	}
 	return false
@@ -180,6 +182,14 @@ func progress(v control.Volume) string {
 	return text
 }
 
+// outOfSync is what is not on the other side; without a disk nobody knows.
+func outOfSync(v control.Volume) string {
+	if v.Disk == string(ha.Diskless) {
+		return "-"
+	}
+	return bytesText(v.OutOfSyncBytes)
+}
+
 func shortGeneration(g string) string {
 	if len(g) > 8 {
 		return g[:8]
@@ -187,9 +197,17 @@ func shortGeneration(g string) string {
 	return g
 }
 
+// orDash and dash show what is not known.
 func orDash(s *string) string {
-	if s == nil || *s == "" {
+	if s == nil {
 		return "-"
 	}
-	return *s
+	return dash(*s)
+}
+
+func dash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
 }

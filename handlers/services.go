@@ -14,17 +14,19 @@ const services = "services"
 
 // Services serves the page Services (A47).
 func (p *Pages) Services() func(http.ResponseWriter, *http.Request) error {
-	return p.serve(settingsPage{
+	return p.serve(p.servicesPage())
+}
+
+func (p *Pages) servicesPage() settingsPage {
+	return settingsPage{
 		path: "/ha/services", title: "Services",
 		intro:    "What runs on which node. The console can only choose from the catalogue that root wrote on this machine.",
 		lists:    []listOf{{name: services, key: "name", fresh: func(f *form, i int) { f.values.Set(at(services, i, "placement"), string(ha.MasterSide)) }}},
 		encode:   encodeServices,
 		decode:   decodeServices,
 		sections: p.serviceSections,
-		live: func(s *control.Status, stale bool) []templates.Table {
-			return []templates.Table{serviceTable(s, stale)}
-		},
-	})
+		live:     serviceTable,
+	}
 }
 
 func encodeServices(s ha.Settings) url.Values {

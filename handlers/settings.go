@@ -28,13 +28,22 @@ type settingsPage struct {
 	encode             func(s ha.Settings) url.Values
 	decode             func(f *form, s *ha.Settings)
 	sections           func(c context.Context, f *form) []templates.Section
-	live               func(s *control.Status, stale bool) []templates.Table
+	live               func(s *control.Status, stale bool) templates.Table // below the form; nil = nothing
 }
 
 // listOf is a list of rows that can be added and removed.
 type listOf struct {
 	name, key string               // of the list, and of a field that each row has
 	fresh     func(f *form, i int) // fills a new row
+}
+
+// settingsPages are all of them by their paths.
+func (p *Pages) settingsPages() map[string]settingsPage {
+	pages := map[string]settingsPage{}
+	for _, page := range []settingsPage{generalPage, heartbeatPage, replicationPage, addressesPage, p.servicesPage()} {
+		pages[page.path] = page
+	}
+	return pages
 }
 
 // serve answers GET and POST of a settings page.
@@ -46,36 +55,25 @@ func (p *Pages) serve(page settingsPage) func(http.ResponseWriter, *http.Request
 		}
 		if r.Method != http.MethodPost {
 			f := &form{values: page.encode(latest)}
-			return p.show(w, r, page, f, latest, http.StatusOK, nil, false)
-		}
-		err = r.ParseForm()
-		var large *http.MaxBytesError
-		if errors.As(err, &large) {
-			return &Fail{Status: http.StatusRequestEntityTooLarge, Text: fmt.Sprintf("The form holds more than %d KB, so nothing was saved: go back in the browser and shorten what you entered.", large.Limit>>10)}
-		}
-		if err != nil {
-			return &Fail{Status: http.StatusBadRequest, Text: "The form could not be read: load the page again and enter the values anew."}
+			return p.show(w, r, page, f, look{base: latest.Revision, latest: latest, status: http.StatusOK})
 		}
 		f := &form{values: r.PostForm}
-		do := f.values.Get("do")
-		if do != "update" {
-			base := latest
-			base.Revision, _ = strconv.ParseUint(f.values.Get("base"), 10, 64)
-			if !page.change(f, do) {
-				return &Fail{Status: http.StatusBadRequest, Text: "The form asks for something that this page does not know: load the page again."}
-			}
-			return p.show(w, r, page, f, base, http.StatusOK, nil, true)
+		base, err := strconv.ParseUint(f.text("base"), 10, 64)
+		if err != nil {
+			return &Fail{Status: http.StatusBadRequest, Text: "The form does not say which revision it was opened at: load the page again."}
 		}
-		return p.update(w, r, page, f, latest)
+		if do := f.text("do"); do == "update" {
+			return p.update(w, r, page, f, base, latest)
+		} else if !page.change(f, do) {
+			return &Fail{Status: http.StatusBadRequest, Text: "The form asks for something that this page does not know: load the page again."}
+		}
+		return p.show(w, r, page, f, look{base: base, latest: latest, status: http.StatusOK, unsaved: true})
 	}
 }
 
 // update saves what was entered as one revision.
-func (p *Pages) update(w http.ResponseWriter, r *http.Request, page settingsPage, f *form, latest ha.Settings) error {
-	base, err := strconv.ParseUint(f.values.Get("base"), 10, 64)
-	if err != nil {
-		return &Fail{Status: http.StatusBadRequest, Text: "The form does not say which revision it was opened at: load the page again."}
-	}
+func (p *Pages) update(w http.ResponseWriter, r *http.Request, page settingsPage, f *form, base uint64, latest ha.Settings) error {
+	wrong := look{base: base, latest: latest, status: http.StatusUnprocessableEntity}
 	if base != latest.Revision {
 		return p.conflict(w, r, page, f, base, latest)
 	}
@@ -83,7 +81,7 @@ func (p *Pages) update(w http.ResponseWriter, r *http.Request, page settingsPage
 	page.decode(f, &next)
 	if len(f.errors) > 0 {
 		f.merge(p.Settings.Check(next)) // all at once, not one after the other
-		return p.show(w, r, page, f, latest, http.StatusUnprocessableEntity, nil, false)
+		return p.show(w, r, page, f, wrong)
 	}
 	if base > 0 && next.Digest() == latest.Digest() {
 		return p.done(w, r, page.path, templates.Info, fmt.Sprintf("Nothing was changed: revision %d stays.", base))
@@ -95,13 +93,13 @@ func (p *Pages) update(w http.ResponseWriter, r *http.Request, page settingsPage
 	switch {
 	case errors.As(err, &fields):
 		f.errors = fields
-		return p.show(w, r, page, f, latest, http.StatusUnprocessableEntity, nil, false)
+		return p.show(w, r, page, f, wrong)
 	case errors.As(err, &stale):
 		return p.conflict(w, r, page, f, base, stale.Latest())
 	case err != nil:
 		return err
 	}
-	p.audit(r, "settings.save", fmt.Sprintf("revision %d", base), fmt.Sprintf("revision %d: %s", revision, changed(page.encode(latest), page.encode(next))))
+	p.audit(r, visitor, "settings.save", fmt.Sprintf("revision %d", base), fmt.Sprintf("revision %d: %s", revision, changed(page.encode(latest), page.encode(next))))
 	if err := p.Engine.Settings(context.WithoutCancel(r.Context()), control.Revision{Revision: revision}); err != nil {
 		return p.done(w, r, page.path, templates.Warning, fmt.Sprintf("Revision %d is saved but not in force: %v", revision, err))
 	}
@@ -123,24 +121,29 @@ func (p *Pages) conflict(w http.ResponseWriter, r *http.Request, page settingsPa
 			c.Rows = append(c.Rows, templates.Difference{Label: field.Label, Yours: entered(field, f.values.Get(name)), Theirs: entered(field, theirs.Get(name))})
 		}
 	}
-	return p.show(w, r, page, f, newer, http.StatusConflict, c, false)
+	return p.show(w, r, page, f, look{base: newer.Revision, latest: newer, status: http.StatusConflict, conflict: c})
+}
+
+// look says how a form is shown.
+type look struct {
+	base     uint64      // revision that the form was opened at
+	latest   ha.Settings // what is in force
+	status   int
+	conflict *templates.Conflict
+	unsaved  bool
 }
 
 // show renders the page from what stands in the form.
-func (p *Pages) show(w http.ResponseWriter, r *http.Request, page settingsPage, f *form, base ha.Settings, status int, c *templates.Conflict, unsaved bool) error {
+func (p *Pages) show(w http.ResponseWriter, r *http.Request, page settingsPage, f *form, l look) error {
 	frame := p.frame(r, page.title, page.path)
 	frame.Live = "/live?page=" + url.QueryEscape(page.path)
 	sections := page.sections(r.Context(), f)
 	frame.Problems = problems(f.errors, page.path, sections)
-	view := templates.FormPage{Frame: frame, Intro: page.intro, Base: strconv.FormatUint(base.Revision, 10), Conflict: c, Sections: sections, Unsaved: unsaved}
-	if base.Revision > 0 && !base.SavedAt.IsZero() {
-		view.UpdatedBy = fmt.Sprintf("Revision %d, saved by %s at %s", base.Revision, base.SavedBy, base.SavedAt.Local().Format("2006-01-02 15:04:05"))
+	view := templates.FormPage{Frame: frame, Intro: page.intro, Base: strconv.FormatUint(l.base, 10), Conflict: l.conflict, Sections: sections, Live: p.liveTables(page), Unsaved: l.unsaved}
+	if l.base > 0 && l.base == l.latest.Revision { // of an older one it is not known here who saved it
+		view.UpdatedBy = fmt.Sprintf("Revision %d, saved by %s at %s", l.base, l.latest.SavedBy, day(l.latest.SavedAt))
 	}
-	snapshot := p.Live()
-	if page.live != nil && snapshot.Own != nil {
-		view.Live = page.live(snapshot.Own, p.stale(snapshot.OwnAt))
-	}
-	return p.render(w, r, status, templates.Settings(view))
+	return p.render(w, r, l.status, templates.Settings(view))
 }
 
 // change adds or removes a row.
@@ -160,7 +163,7 @@ func (page settingsPage) change(f *form, do string) bool {
 			}
 			return true
 		case verb == "remove" && err == nil && i >= 0 && i < n:
-			f.remove(l.name, i, n)
+			f.remove(l.name, i)
 			return true
 		}
 	}
@@ -250,10 +253,7 @@ func entered(f templates.Field, value string) string {
 	if f.Kind != templates.CheckField {
 		return shown(value)
 	}
-	if value == "on" {
-		return "on"
-	}
-	return "off"
+	return onOff(value == "on")
 }
 
 // names lists the names of both forms in order.

@@ -42,7 +42,7 @@ func (p *Pages) SignIn(door Door) func(http.ResponseWriter, *http.Request) error
 			retryAfter(w, wait)
 			return p.askName(w, r, http.StatusTooManyRequests, name, next, fmt.Sprintf("Too many tries: wait %s, then try again.", spanText((wait.Truncate(time.Second)+time.Second).Milliseconds())))
 		case err != nil && door.Wrong(err):
-			p.auditAs(r, name, address, "sign-in refused")
+			p.audit(r, Visitor{User: name, Address: address}, "sign-in refused", "", "")
 			return p.askName(w, r, http.StatusUnauthorized, name, next, "Name or password is wrong.")
 		case err != nil && door.Crowded(err):
 			retryAfter(w, crowdPause)
@@ -53,7 +53,7 @@ func (p *Pages) SignIn(door Door) func(http.ResponseWriter, *http.Request) error
 		if err := door.Begin(w, r, user); err != nil {
 			return err
 		}
-		p.auditAs(r, user, address, "sign-in")
+		p.audit(r, Visitor{User: user, Address: address}, "sign-in", "", "")
 		http.Redirect(w, r, safeNext(next), http.StatusSeeOther)
 		return nil
 	}
@@ -83,7 +83,7 @@ func (p *Pages) SignOut(door Door) func(http.ResponseWriter, *http.Request) erro
 		if err := door.End(w, r); err != nil && !errors.Is(err, http.ErrNoCookie) {
 			return err
 		}
-		p.auditAs(r, v.User, v.Address, "sign-out")
+		p.audit(r, v, "sign-out", "", "")
 		http.Redirect(w, r, "/signin", http.StatusSeeOther)
 		return nil
 	}
@@ -109,11 +109,4 @@ func safeNext(next string) string {
 		}
 	}
 	return "/ha/status"
-}
-
-// auditAs notes something about a user who has no session, or none any more.
-func (p *Pages) auditAs(r *http.Request, user, address, action string) {
-	if err := p.Audit.Audit(context.WithoutCancel(r.Context()), user, address, action, "", ""); err != nil {
-		p.Logger.Error("the audit log could not be written", "action", action, "user", user, "error", err)
-	}
 }

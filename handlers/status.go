@@ -340,7 +340,14 @@ func referenceTable(s *control.Status, stale bool) templates.Table {
 func processTable(s *control.Status) templates.Table {
 	t := templates.Table{ID: "processes", Caption: "Processes of this node", Head: []string{"Process", "PID", "Restarts", "Memory"}, Empty: "None was reported."}
 	for _, x := range s.Processes {
-		t.Rows = append(t.Rows, []templates.Cell{{Text: x.Name, Mono: true}, {Text: itoa(x.PID), Number: true}, {Text: itoa(x.Restarts), Number: true}, {Text: bytesText(x.RSSBytes), Number: true}})
+		pid, memory := "-", "-" // of a process that does not run
+		if x.PID != 0 {
+			pid = itoa(x.PID)
+		}
+		if x.RSSBytes != 0 {
+			memory = bytesText(x.RSSBytes)
+		}
+		t.Rows = append(t.Rows, []templates.Cell{{Text: x.Name, Mono: true}, {Text: pid, Number: true}, {Text: itoa(x.Restarts), Number: true}, {Text: memory, Number: true}})
 	}
 	return t
 }

@@ -94,26 +94,47 @@ func armTools(s *control.Status) templates.ToolSection {
 
 // Standby switches standby on or off.
 func (p *Pages) Standby(w http.ResponseWriter, r *http.Request) error {
-	return p.flip(w, r, "standby", map[bool]string{true: "This node is on standby.", false: "Standby has ended."}, p.Engine.Standby)
+	return p.flip(w, r, toggle{what: "standby", order: p.Engine.Standby, was: func(s *control.Status) bool { return s.State == string(ha.Standby) },
+		said: map[bool]string{true: "This node is on standby.", false: "Standby has ended."}})
 }
 
 // Armed arms or disarms.
 func (p *Pages) Armed(w http.ResponseWriter, r *http.Request) error {
-	return p.flip(w, r, "armed", map[bool]string{true: "The pair is armed.", false: "The pair is disarmed: it observes and moves nothing by itself."}, p.Engine.Armed)
+	return p.flip(w, r, toggle{what: "armed", order: p.Engine.Armed, was: func(s *control.Status) bool { return s.Armed },
+		said: map[bool]string{true: "The pair is armed.", false: "The pair is disarmed: it observes and moves nothing by itself."}})
 }
 
-func (p *Pages) flip(w http.ResponseWriter, r *http.Request, what string, said map[bool]string, order func(context.Context, control.Switch) (control.Outcome, error)) error {
-	on := r.PostFormValue("on") == "on"
+// toggle is a switch of the page Tools.
+type toggle struct {
+	what  string
+	order func(context.Context, control.Switch) (control.Outcome, error)
+	was   func(*control.Status) bool
+	said  map[bool]string // what is so afterwards
+}
+
+func (p *Pages) flip(w http.ResponseWriter, r *http.Request, f toggle) error {
+	word := r.PostFormValue("on")
+	if word != "on" && word != "off" {
+		return &Fail{Status: http.StatusBadRequest, Text: fmt.Sprintf("%q switches %s neither on nor off, so nothing was done: open the page Tools again.", clip(word), f.what)}
+	}
 	if err := p.awake(); err != nil {
 		return err
 	}
-	patient(w)
-	outcome, err := order(context.WithoutCancel(r.Context()), control.Switch{On: on, By: VisitorOf(r.Context()).User})
+	on, old := word == "on", onOff(f.was(p.Live().Own))
+	outcome, err := p.ordered(w, r, f.what, old, word, func(ctx context.Context) (control.Outcome, error) {
+		return f.order(ctx, control.Switch{On: on, By: VisitorOf(ctx).User})
+	})
 	if err != nil {
 		return p.done(w, r, "/ha/tools", templates.Critical, err.Error())
 	}
-	p.audit(r, what, fmt.Sprint(!on), fmt.Sprint(on))
-	return p.result(w, r, "/ha/tools", said[on], outcome)
+	return p.result(w, r, "/ha/tools", f.said[on], outcome)
+}
+
+func onOff(on bool) string {
+	if on {
+		return "on"
+	}
+	return "off"
 }
 
 // result shows an order's outcome on the page that the browser is sent to; said is the sentence for an outcome that has none of its own.

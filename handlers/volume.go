@@ -87,8 +87,9 @@ func (p *Pages) volumeOrder(w http.ResponseWriter, r *http.Request, name, verb s
 	if err := p.awake(); err != nil {
 		return err
 	}
-	patient(w)
-	outcome, err := p.Engine.Volume(context.WithoutCancel(r.Context()), name, verb, o)
+	outcome, err := p.ordered(w, r, "volume."+verb, name, fmt.Sprintf("discard=%s confirm=%s", o.Discard, o.Confirm), func(ctx context.Context) (control.Outcome, error) {
+		return p.Engine.Volume(ctx, name, verb, o)
+	})
 	var known *control.Error
 	if errors.As(err, &known) {
 		return p.done(w, r, "/ha/tools", templates.Critical, known.Text)
@@ -96,7 +97,6 @@ func (p *Pages) volumeOrder(w http.ResponseWriter, r *http.Request, name, verb s
 	if err != nil {
 		return err
 	}
-	p.audit(r, "volume."+verb, name, fmt.Sprintf("discard=%s confirm=%s: %s", o.Discard, o.Confirm, outcome.Text))
 	return p.result(w, r, "/ha/status", "Volume "+name+": done.", outcome)
 }
 
@@ -122,7 +122,7 @@ func (p *Pages) bothSides(name string) templates.Table {
 	side := func(s *control.Status) {
 		for _, v := range s.Volumes {
 			if v.Name == name {
-				t.Rows = append(t.Rows, []templates.Cell{{Text: s.Node}, {Text: v.Disk}, {Text: v.Role}, {Text: bytesText(v.OutOfSyncBytes), Number: true}, {Text: orDash(v.Mount), Mono: true}, {Text: v.Generation, Mono: true}})
+				t.Rows = append(t.Rows, []templates.Cell{{Text: s.Node}, {Text: v.Disk}, {Text: v.Role}, {Text: outOfSync(v), Number: true}, {Text: orDash(v.Mount), Mono: true}, {Text: dash(v.Generation), Mono: true}})
 			}
 		}
 	}

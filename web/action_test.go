@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -45,8 +46,8 @@ func TestSwitchOver(t *testing.T) {
 	if told := c.engine.told(); r.StatusCode != http.StatusSeeOther || len(told) != 1 || told[0] != "release digest=d1 confirm= by=admin" {
 		t.Errorf("the button answers %d and tells the engine %v", r.StatusCode, told)
 	}
-	if audits, _ := c.db.Audits(context.Background(), 1); len(audits) != 1 || audits[0].Action != "Make myself the running slave" {
-		t.Errorf("the audit log has %v", audits)
+	if got, want := c.audited(2), "Make myself the running slave: -> ordered: force=false digest=d1; Make myself the running slave: -> done: a is the running master."; got != want {
+		t.Errorf("the audit log has %s, want %s", got, want)
 	}
 }
 
@@ -61,6 +62,70 @@ func TestSwitchOverRefused(t *testing.T) {
 	r, page := c.post("/ha/tools/release", form)
 	if r.StatusCode != http.StatusConflict || page.Find("[data-blocker=peer_outdated]").Length() != 1 || page.Find("#act").Length() != 0 {
 		t.Errorf("a refused order answers %d: %q", r.StatusCode, page.Find("main").Text())
+	}
+	if got := c.audited(1); !strings.HasSuffix(got, "-> refused: the pair changed since the preview") {
+		t.Errorf("the audit log ends with %s", got)
+	}
+}
+
+// audited lists the newest n rows of the audit log, oldest first.
+func (c *console) audited(n int) string {
+	c.t.Helper()
+	audits, err := c.db.Audits(context.Background(), n)
+	must(c.t, err)
+	slices.Reverse(audits)
+	var rows []string
+	for _, a := range audits {
+		rows = append(rows, strings.TrimSpace(a.Action+": "+a.Old)+" -> "+a.New)
+	}
+	return strings.Join(rows, "; ")
+}
+
+// An order that fails is in the audit log too, with the value that was, not with the opposite of what was ordered.
+func TestFailedOrdersAreAudited(t *testing.T) {
+	c := troubled(t, func(s *control.Status) { s.Volumes[0].Holding = true })
+	c.engine.set(func(e *engine) { e.refuse = errors.New("the engine stopped") })
+	c.post("/ha/tools/armed", url.Values{"on": {"on"}}) // it is armed already
+	if got, want := c.audited(2), "armed: on -> ordered: on; armed: on -> failed: the engine stopped"; got != want {
+		t.Errorf("the audit log has %s, want %s", got, want)
+	}
+	c.post("/ha/tools/standby", url.Values{"on": {"off"}})
+	if got, want := c.audited(2), "standby: off -> ordered: off; standby: off -> failed: the engine stopped"; got != want {
+		t.Errorf("the audit log has %s, want %s", got, want)
+	}
+	c.post("/ha/tools/continue/data", url.Values{"confirm": {"b"}})
+	if got, want := c.audited(2), "volume.continue: data -> ordered: discard= confirm=b; volume.continue: data -> failed: the engine stopped"; got != want {
+		t.Errorf("the audit log has %s, want %s", got, want)
+	}
+}
+
+// What cannot be read whole, or does not say what is wanted, is no order.
+func TestUnreadableOrderDoesNothing(t *testing.T) {
+	c := troubled(t, split)
+	huge := strings.Repeat("x", 300<<10)
+	for _, x := range []struct {
+		path string
+		form url.Values
+		want int
+	}{
+		{"/ha/tools/armed", nil, http.StatusBadRequest},
+		{"/ha/tools/armed", url.Values{"on": {"yes"}}, http.StatusBadRequest},
+		{"/ha/tools/armed", url.Values{"a": {huge}, "on": {"on"}}, http.StatusRequestEntityTooLarge},
+		{"/ha/tools/standby", nil, http.StatusBadRequest},
+		{"/ha/tools/takeover", nil, http.StatusBadRequest},
+		{"/ha/tools/release", url.Values{"a": {huge}, "digest": {"d1"}}, http.StatusRequestEntityTooLarge},
+		{"/ha/tools/takeover", url.Values{"force": {"on"}, "confirm": {"a"}}, http.StatusBadRequest},
+		{"/ha/tools/resolve/data", url.Values{"discard": {"b"}, "confirm": {"b"}, "z": {huge}}, http.StatusRequestEntityTooLarge},
+	} {
+		if r, page := c.post(x.path, x.form); r.StatusCode != x.want || !strings.Contains(page.Find("[data-error]").Text(), "nothing was done") {
+			t.Errorf("%s with %.60v answers %d, want %d: %q", x.path, x.form, r.StatusCode, x.want, page.Find("main").Text())
+		}
+	}
+	r, err := c.client.Post(c.base+"/ha/tools/armed", "text/plain", strings.NewReader("on=off"))
+	must(t, err)
+	r.Body.Close()
+	if told := c.engine.told(); r.StatusCode != http.StatusBadRequest || len(told) != 0 {
+		t.Errorf("an order as plain text answers %d, and the engine was told %v", r.StatusCode, told)
 	}
 }
 

@@ -79,6 +79,43 @@ func TestConflictNamesFields(t *testing.T) {
 	}
 }
 
+// A form of an old revision does not bear the newest one's author.
+func TestOldFormHasNoAuthor(t *testing.T) {
+	c := started(t)
+	form := c.form("/ha/general")
+	form.Set("do", "add:general.references")
+	if _, page := c.post("/ha/general", form); !strings.Contains(page.Find(".buttons").Text(), "Revision 1, saved by lab") {
+		t.Errorf("the form of the newest revision says %q", page.Find(".buttons").Text())
+	}
+	_, err := c.db.Save(t.Context(), labSettings(), 1, "eve")
+	must(t, err)
+	if _, page := c.post("/ha/general", form); strings.Contains(page.Find(".buttons").Text(), "saved by") || page.Find("[name=base]").AttrOr("value", "") != "1" {
+		t.Errorf("the form of revision 1 says %q", page.Find(".buttons").Text())
+	}
+}
+
+// What the contract has as null is not known, and no number.
+func TestUnknownIsNoNumber(t *testing.T) {
+	c := troubled(t, func(s *control.Status) {
+		s.Volumes[0] = control.Volume{Name: "data", Role: "Secondary", Disk: "Diskless", PeerDisk: "DUnknown", Connection: "StandAlone", SplitBrain: true}
+		s.Processes[3] = control.Process{Name: "web", Restarts: 2}
+	})
+	cells := func(path, row string) string {
+		_, page := c.get(path)
+		texts := page.Find(row).First().Find("td").Map(func(_ int, s *goquerySelection) string { return strings.Join(strings.Fields(s.Text()), "") })
+		return strings.Join(texts, " ")
+	}
+	for _, x := range []struct{ path, row, want string }{
+		{"/ha/replication", "#volumes tr[data-row=data]", "data ✕Split-brain Secondary DUnknown StandAlone - - - -"},
+		{"/ha/tools/resolve/data", "#both-sides tr[data-row=a]", "a Diskless Secondary - - -"},
+		{"/ha/status", "#processes tr[data-row=web]", "web - 2 -"},
+	} {
+		if got := cells(x.path, x.row); got != x.want {
+			t.Errorf("%s shows %q, want %q", x.path, got, x.want)
+		}
+	}
+}
+
 // An engine that hangs makes no page hang, and is ordered nothing.
 func TestEngineHangs(t *testing.T) {
 	c := started(t)

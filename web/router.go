@@ -81,10 +81,13 @@ func (s *server) both(r chi.Router, path string, handler func(http.ResponseWrite
 	r.Post(path, s.page(handler))
 }
 
-// page turns a handler's error into a page, and into a log line if it is not the visitor's doing.
+// page reads what was posted, and turns an error into a page, and into a log line if it is not the visitor's doing.
 func (s *server) page(handler func(http.ResponseWriter, *http.Request) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		err := handler(w, r)
+		err := handlers.ReadForm(r)
+		if err == nil {
+			err = handler(w, r)
+		}
 		if err == nil || r.Context().Err() != nil {
 			return
 		}
@@ -112,10 +115,6 @@ func statusOf(err error) int {
 		case control.ExitNotRunning:
 			return http.StatusServiceUnavailable
 		}
-	}
-	var tooLarge *http.MaxBytesError
-	if errors.As(err, &tooLarge) {
-		return http.StatusRequestEntityTooLarge
 	}
 	return http.StatusInternalServerError
 }
