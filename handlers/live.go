@@ -19,7 +19,7 @@ func (p *Pages) Fragments(ctx context.Context, query url.Values) ([]byte, error)
 	case "/ha/status":
 		parts = append(parts, templates.StatusBody(p.statusParts(ctx)))
 	case "/ha/logs":
-		parts = append(parts, templates.LogListOf(p.logList(ctx, logFilter(query))))
+		parts = append(parts, templates.LogListOf(p.logList(ctx, logFilter(query), livePatience)))
 	default:
 		for _, t := range p.liveTables(p.settingsPages()[query.Get("page")]) {
 			parts = append(parts, templates.TableOf(t))

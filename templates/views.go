@@ -171,7 +171,6 @@ type Section struct {
 // Item is one element of a list.
 type Item struct {
 	Title  string
-	State  State
 	Rows   []Row
 	Remove string // value of the button that removes it
 }
@@ -248,13 +247,11 @@ type StatusParts struct {
 
 // Condition is one condition in force.
 type Condition struct {
-	State              State
-	Code, Side         string
-	Text, Remedy       string
-	Since              string
-	Link, LinkLabel    string // where the remedy is; "" = nowhere in the console
-	ID                 string
-	SplitBrain, Urgent bool
+	State           State
+	Code, Side      string
+	Text, Remedy    string
+	Since           string
+	Link, LinkLabel string // where the remedy is; "" = nowhere in the console
 }
 
 // Takeover answers "Can the other node take over now?".
@@ -324,7 +321,6 @@ type Tab struct {
 
 // LogEvent is one line of the log.
 type LogEvent struct {
-	ID         string
 	At, Full   string // time of day; and the whole time for the machine
 	Node       string
 	State      State
@@ -342,7 +338,6 @@ type ToolsPage struct {
 // ToolSection is a group of tools.
 type ToolSection struct {
 	ID, Title, Help string
-	State           State
 	Tools           []Tool
 }
 

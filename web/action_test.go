@@ -243,6 +243,40 @@ func TestLogs(t *testing.T) {
 	}
 }
 
+// A node that is not heard is not asked for its log: the page says so at once. One that hangs holds the live page up for a second at
+// most, or this node would look silent.
+func TestLogsOfAPeerThatIsAway(t *testing.T) {
+	c := started(t)
+	c.engine.set(func(e *engine) { alone(&e.status) })
+	c.until("/ha/status", `[data-condition="peer.dead"]`)
+	_, page := c.get("/ha/logs?log=failover")
+	if text := page.Find("#log .notice").Text(); page.Find("[data-event]").Length() != 3 || !strings.Contains(text, "b is dead: its log is shown again") {
+		t.Errorf("the log shows %q", page.Find("#log").Text())
+	}
+	c.engine.set(func(e *engine) {
+		if len(e.waits) != 0 {
+			t.Errorf("a dead node was asked for its log %d times", len(e.waits))
+		}
+		e.status = healthy()
+	})
+	c.until("/ha/status", "[data-sentence=ok]")
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+"/live?page=%2Fha%2Flogs&log=failover", nil)
+	must(t, err)
+	r, err := c.client.Do(request)
+	must(t, err)
+	defer r.Body.Close()
+	lines := bufio.NewScanner(r.Body)
+	for lines.Scan() && !strings.Contains(lines.Text(), "data-node=\"b\"") {
+	}
+	c.engine.set(func(e *engine) {
+		if len(e.waits) == 0 || e.waits[0] > time.Second {
+			t.Errorf("a live page waits %v for the log of b: %v", e.waits, lines.Err())
+		}
+	})
+}
+
 // A green lamp on a dead node is the worst fault that a console can have.
 func TestOldStatusTurnsGrey(t *testing.T) {
 	c := started(t)

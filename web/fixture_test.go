@@ -32,7 +32,8 @@ type engine struct {
 	silent  bool            // the stream says nothing
 	orders  []string
 	outcome control.Outcome
-	refuse  error // of settings and orders
+	refuse  error           // of settings and orders
+	waits   []time.Duration // how long each question for the peer's events may take
 	wake    chan struct{}
 }
 
@@ -99,9 +100,11 @@ func (e *engine) Explain(context.Context) (control.Explanation, error) {
 		Rungs:   []string{"Three separate links", "A good reference point", "The volume's permission"}, Remains: []string{"All links and the reference point failing in the same moment."}}, nil
 }
 
-func (e *engine) Events(_ context.Context, f control.EventFilter) ([]control.Event, error) {
+func (e *engine) Events(ctx context.Context, f control.EventFilter) ([]control.Event, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	until, _ := ctx.Deadline()
+	e.waits = append(e.waits, time.Until(until))
 	if e.peer == nil {
 		return nil, &control.Error{Exit: control.ExitFailed, Text: "the other node does not answer"}
 	}
@@ -340,6 +343,17 @@ func fields(form *goquery.Selection) url.Values {
 		}
 	})
 	return v
+}
+
+// until waits until a page has an element that matches.
+func (c *console) until(path, selector string) {
+	c.t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if _, page := c.get(path); page.Find(selector).Length() > 0 {
+			return
+		}
+	}
+	c.t.Fatalf("%s never shows %s", path, selector)
 }
 
 // settled waits until the console has heard from the engine.
