@@ -29,26 +29,31 @@ const (
 )
 
 // loadCertificate returns the administrator's own certificate from tlsDir, else the self-signed one from ownDir, which is made
-// at the first start. The fingerprint is the SHA-256 of the certificate, for people to compare.
+// at the first start. An administrator's that cannot be used is an error, not a reason for the self-signed one: the browser would warn,
+// and who got used to that warning could not tell a stranger's certificate. The fingerprint is the SHA-256 of the certificate, for people to compare.
 func loadCertificate(tlsDir, ownDir, node string) (tls.Certificate, string, error) {
-	for _, dir := range []string{tlsDir, ownDir} {
-		if dir == "" {
-			continue
-		}
-		c, err := tls.LoadX509KeyPair(filepath.Join(dir, certificateFile), filepath.Join(dir, keyFile))
-		if err == nil {
-			return c, fingerprintOf(c), nil
-		}
-		if !errors.Is(err, fs.ErrNotExist) {
-			return c, "", fmt.Errorf("the console's certificate in %s cannot be used: %w; replace %s and %s, or remove both", dir, err, certificateFile, keyFile)
+	if tlsDir != "" && (exists(tlsDir, certificateFile) || exists(tlsDir, keyFile)) { // half a pair was meant to be used too
+		return readCertificate(tlsDir)
+	}
+	if !exists(ownDir, certificateFile) || !exists(ownDir, keyFile) {
+		if err := makeCertificate(ownDir, node); err != nil {
+			return tls.Certificate{}, "", err
 		}
 	}
-	if err := makeCertificate(ownDir, node); err != nil {
-		return tls.Certificate{}, "", err
-	}
-	c, err := tls.LoadX509KeyPair(filepath.Join(ownDir, certificateFile), filepath.Join(ownDir, keyFile))
+	return readCertificate(ownDir)
+}
+
+// exists says whether there is such a file; one that cannot be looked at is there, and reading it says what is wrong.
+func exists(dir, file string) bool {
+	_, err := os.Stat(filepath.Join(dir, file))
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
+// readCertificate reads a pair that must be whole.
+func readCertificate(dir string) (tls.Certificate, string, error) {
+	c, err := tls.LoadX509KeyPair(filepath.Join(dir, certificateFile), filepath.Join(dir, keyFile))
 	if err != nil {
-		return c, "", fmt.Errorf("read the certificate that was just made: %w", err)
+		return c, "", fmt.Errorf("the console's certificate in %s cannot be used: %w; put %s and %s there, or remove both for a self-signed one", dir, err, certificateFile, keyFile)
 	}
 	return c, fingerprintOf(c), nil
 }

@@ -2,11 +2,8 @@ package web
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 )
@@ -99,33 +96,5 @@ func TestCrowdCountsForNothing(t *testing.T) {
 		if _, wait, err := s.Authenticate(t.Context(), "1.1.1.1", "admin", "a good password"); wait != 0 || !errors.Is(err, errCrowd) {
 			t.Fatalf("try %d in a crowd: wait %v, %v", i+1, wait, err)
 		}
-	}
-}
-
-func TestCertificate(t *testing.T) {
-	own, given := t.TempDir(), t.TempDir()
-	c, first, err := loadCertificate(given, own, "a")
-	if err != nil {
-		t.Fatal(err)
-	}
-	x, err := x509.ParseCertificate(c.Certificate[0])
-	if err != nil || x.VerifyHostname("localhost") != nil || x.VerifyHostname("127.0.0.1") != nil {
-		t.Errorf("the certificate does not fit this machine: %v", err)
-	}
-	info, err := os.Stat(filepath.Join(own, keyFile))
-	if err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("the key's mode is %v, %v", info.Mode(), err)
-	}
-	if _, second, err := loadCertificate(given, own, "a"); err != nil || second != first {
-		t.Errorf("a second start makes another certificate: %v", err)
-	}
-	if err := os.WriteFile(filepath.Join(given, certificateFile), []byte("nonsense"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(given, keyFile), []byte("nonsense"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, _, err := loadCertificate(given, own, "a"); err == nil {
-		t.Error("a broken certificate of the administrator's is passed over without a word")
 	}
 }
