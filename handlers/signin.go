@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -32,31 +34,73 @@ const (
 func (p *Pages) SignIn(door Door) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if r.Method != http.MethodPost {
-			return p.askName(w, r, http.StatusOK, "", r.URL.Query().Get("next"), "")
+			return p.askName(w, r, http.StatusOK, templates.SignInPage{Next: r.URL.Query().Get("next")})
 		}
-		name, next := clipName(strings.TrimSpace(r.PostFormValue("name"))), r.PostFormValue("next")
-		address := VisitorOf(r.Context()).Address
-		user, wait, err := door.Authenticate(r.Context(), address, name, r.PostFormValue("password"))
-		switch {
-		case wait > 0:
-			retryAfter(w, wait)
-			return p.askName(w, r, http.StatusTooManyRequests, name, next, fmt.Sprintf("Too many tries: wait %s, then try again.", spanText((wait.Truncate(time.Second)+time.Second).Milliseconds())))
-		case err != nil && door.Wrong(err):
-			p.audit(r, Visitor{User: name, Address: address}, "sign-in refused", "", "")
-			return p.askName(w, r, http.StatusUnauthorized, name, next, "Name or password is wrong.")
-		case err != nil && door.Crowded(err):
-			retryAfter(w, crowdPause)
-			return p.askName(w, r, http.StatusServiceUnavailable, name, next, "Too many sign in at this moment, so the password was not looked at: try again in a few seconds.")
-		case err != nil:
-			return err
+		view := templates.SignInPage{Name: clipName(strings.TrimSpace(r.PostFormValue("name"))), Next: r.PostFormValue("next"), Kept: r.PostFormValue("kept")}
+		visitor := Visitor{Address: VisitorOf(r.Context()).Address}
+		user, wait, err := door.Authenticate(r.Context(), visitor.Address, view.Name, r.PostFormValue("password"))
+		if wait > 0 || err != nil {
+			return p.refuse(w, r, door, view, wait, err)
 		}
 		if err := door.Begin(w, r, user); err != nil {
 			return err
 		}
-		p.audit(r, Visitor{User: user, Address: address}, "sign-in", "", "")
-		http.Redirect(w, r, safeNext(next), http.StatusSeeOther)
+		visitor.User = user
+		p.audit(r, visitor, "sign-in", "", "")
+		return p.goOn(w, r.WithContext(WithVisitor(r.Context(), visitor)), view)
+	}
+}
+
+// refuse shows the sign-in page again and says why.
+func (p *Pages) refuse(w http.ResponseWriter, r *http.Request, door Door, view templates.SignInPage, wait time.Duration, err error) error {
+	status := http.StatusUnauthorized
+	switch {
+	case wait > 0:
+		status, view.Error = http.StatusTooManyRequests, fmt.Sprintf("Too many tries: wait %s, then try again.", spanText((wait.Truncate(time.Second)+time.Second).Milliseconds()))
+		retryAfter(w, wait)
+	case door.Wrong(err):
+		view.Error = "Name or password is wrong."
+		p.audit(r, Visitor{User: view.Name, Address: VisitorOf(r.Context()).Address}, "sign-in refused", "", "")
+	case door.Crowded(err):
+		status, view.Error = http.StatusServiceUnavailable, "Too many sign in at this moment, so the password was not looked at: try again in a few seconds."
+		retryAfter(w, crowdPause)
+	default:
+		return err
+	}
+	return p.askName(w, r, status, view)
+}
+
+// goOn leads to where somebody wanted to go before the sign-in. A form of settings that was posted then is shown again with all that was
+// entered: nothing of it is done before it is posted once more.
+func (p *Pages) goOn(w http.ResponseWriter, r *http.Request, view templates.SignInPage) error {
+	page, known := p.settingsPages()[view.Next]
+	values, err := url.ParseQuery(view.Kept)
+	if view.Kept == "" || !known || err != nil {
+		http.Redirect(w, r, safeNext(view.Next), http.StatusSeeOther)
 		return nil
 	}
+	latest, err := p.latest(r.Context())
+	if err != nil {
+		return err
+	}
+	f := &form{values: values}
+	base, _ := strconv.ParseUint(f.text("base"), 10, 64) // without one it counts as old, which the next post says
+	return p.show(w, r, page, f, look{base: base, latest: latest, status: http.StatusOK, unsaved: true})
+}
+
+// keptMost bounds what of a form is carried through the sign-in, in bytes: so that it fits into a form again. None of ours is as long.
+const keptMost = 64 << 10
+
+// Stranger answers a post without a session, which does nothing. A session may have ended while somebody filled in a form of settings: what
+// was entered then goes with the sign-in page.
+func (p *Pages) Stranger(w http.ResponseWriter, r *http.Request) error {
+	_, known := p.settingsPages()[r.URL.Path]
+	kept := r.PostForm.Encode()
+	if !known || len(kept) > keptMost {
+		http.Redirect(w, r, "/signin", http.StatusSeeOther)
+		return nil
+	}
+	return p.askName(w, r, http.StatusUnauthorized, templates.SignInPage{Next: r.URL.Path, Kept: kept})
 }
 
 // retryAfter says when to come again, in whole seconds.
@@ -89,14 +133,13 @@ func (p *Pages) SignOut(door Door) func(http.ResponseWriter, *http.Request) erro
 	}
 }
 
-func (p *Pages) askName(w http.ResponseWriter, r *http.Request, status int, name, next, problem string) error {
-	frame := p.frame(r, "Sign in", "/signin")
-	frame.User, frame.Live = "", ""
-	host := r.Host
-	if frame.Bar.Host != "" {
-		host = frame.Bar.Host
+func (p *Pages) askName(w http.ResponseWriter, r *http.Request, status int, view templates.SignInPage) error {
+	view.Frame, view.Host = p.frame(r, "Sign in", "/signin"), r.Host
+	view.Frame.User, view.Frame.Live = "", ""
+	if view.Frame.Bar.Host != "" {
+		view.Host = view.Frame.Bar.Host
 	}
-	return p.render(w, r, status, templates.SignIn(templates.SignInPage{Frame: frame, Host: host, Name: name, Next: next, Error: problem}))
+	return p.render(w, r, status, templates.SignIn(view))
 }
 
 // safeNext is where to go after signing in: a page of this console, nothing else.

@@ -382,7 +382,8 @@ type SignInPage struct {
 	Frame Frame
 	Host  string
 	Name  string
-	Next  string
+	Next  string // where to go afterwards
+	Kept  string // a form that was posted to Next without a session, encoded; "" = none
 	Error string
 }
 

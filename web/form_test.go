@@ -213,6 +213,58 @@ func TestStaleFormShowsBothValues(t *testing.T) {
 	}
 }
 
+// What was entered while the session ended comes back after the sign-in, and is not carried out by itself.
+func TestFormSurvivesTheSignIn(t *testing.T) {
+	c := started(t)
+	form := c.form("/ha/heartbeat")
+	form.Set("heartbeat.cluster_id", "11")
+	form.Set("do", "update")
+	c.client = c.browser()
+	r, page := c.post("/ha/heartbeat", form)
+	if r.StatusCode != http.StatusUnauthorized || page.Find("#kept").Length() != 1 || page.Find("nav.side, .chip").Length() != 0 {
+		t.Fatalf("a form without a session answers %d: %q", r.StatusCode, page.Text())
+	}
+	door := fields(page.Find("#sign-in"))
+	door.Set("name", "admin")
+	door.Set("password", "a wrong password")
+	_, page = c.post("/signin", door)
+	door = fields(page.Find("#sign-in"))
+	door.Set("password", password)
+	r, page = c.post("/signin", door)
+	if r.StatusCode != http.StatusOK || page.Find(`[name="heartbeat.cluster_id"]`).AttrOr("value", "") != "11" || page.Find("[data-unsaved]").Length() != 1 || page.Find(".user").Text() != "admin" {
+		t.Fatalf("after the sign-in stands %d: %q", r.StatusCode, page.Find("main").Text())
+	}
+	if latest, err := c.db.Latest(t.Context()); err != nil || latest.Revision != 1 || len(c.engine.told()) != 0 {
+		t.Errorf("the sign-in alone made revision %d, %v, and told the engine %v", latest.Revision, err, c.engine.told())
+	}
+	again := fields(page.Find("form#settings"))
+	again.Set("do", "update")
+	if r, _ = c.post(page.Find("form#settings").AttrOr("action", ""), again); r.StatusCode != http.StatusSeeOther {
+		t.Errorf("Update answers %d", r.StatusCode)
+	}
+	if latest, err := c.db.Latest(t.Context()); err != nil || latest.Revision != 2 || latest.Heartbeat.ClusterID != 11 {
+		t.Errorf("revision %d has cluster id %d, %v", latest.Revision, latest.Heartbeat.ClusterID, err)
+	}
+}
+
+// Nothing but a form of settings is carried through the sign-in.
+func TestOrdersDoNotSurviveTheSignIn(t *testing.T) {
+	c := start(t, newEngine(healthy()))
+	for _, path := range []string{"/ha/tools/armed", "/ha/tools/takeover", "/signout"} {
+		if r, page := c.post(path, url.Values{"on": {"off"}, "digest": {"d1"}}); r.StatusCode != http.StatusSeeOther || page.Find("[name=kept]").Length() != 0 {
+			t.Errorf("%s without a session answers %d", path, r.StatusCode)
+		}
+		door := url.Values{"name": {"admin"}, "password": {password}, "next": {path}, "kept": {"on=off&digest=d1"}}
+		if r, _ := c.post("/signin", door); r.StatusCode != http.StatusSeeOther || !strings.HasPrefix(r.Header.Get("Location"), "/ha/") {
+			t.Errorf("a sign-in with an order for %s answers %d", path, r.StatusCode)
+		}
+		c.client = c.browser()
+	}
+	if told := c.engine.told(); len(told) != 0 {
+		t.Errorf("the engine was told %v", told)
+	}
+}
+
 func TestRowsWithoutSaving(t *testing.T) {
 	c := started(t)
 	for path, list := range map[string]string{"/ha/general": "general.references", "/ha/heartbeat": "heartbeat.devices", "/ha/replication": "replication.volumes", "/ha/addresses": "addresses", "/ha/services": "services"} {

@@ -156,7 +156,8 @@ func (s *server) visit(next http.Handler) http.Handler {
 	})
 }
 
-// signedIn sends who has no session to the sign-in page; the live stream gets an error, which ends it.
+// signedIn sends who has no session to the sign-in page, with the form of settings that was filled in; the live stream gets an error,
+// which ends it.
 func (s *server) signedIn(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
@@ -164,6 +165,8 @@ func (s *server) signedIn(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 		case r.URL.Path == "/live":
 			http.Error(w, "sign in first", http.StatusUnauthorized)
+		case r.Method == http.MethodPost:
+			s.page(s.pages.Stranger)(w, r)
 		case r.Method == http.MethodGet && r.URL.Path != "/":
 			http.Redirect(w, r, "/signin?next="+url.QueryEscape(r.URL.RequestURI()), http.StatusSeeOther)
 		default:
