@@ -91,13 +91,19 @@ func (s *server) page(handler func(http.ResponseWriter, *http.Request) error) ht
 		if err == nil || r.Context().Err() != nil {
 			return
 		}
-		status := statusOf(err)
+		status, text := statusOf(err), err.Error()
 		if status >= http.StatusInternalServerError {
 			s.log.Error("a page failed", "method", r.Method, "path", r.URL.Path, "error", err)
+			if handlers.VisitorOf(r.Context()).User == "" {
+				text = troubled
+			}
 		}
-		s.pages.Failure(w, r, status, err.Error())
+		s.pages.Failure(w, r, status, text)
 	}
 }
+
+// troubled is all that who is not signed in is told of what goes wrong: it names no file.
+const troubled = "The console cannot do this now; its log says why. The node itself goes on."
 
 // statusOf is the HTTP status of an error.
 func statusOf(err error) int {
@@ -148,7 +154,7 @@ func (s *server) visit(next http.Handler) http.Handler {
 		session, err := s.sessions.get(r)
 		if err != nil {
 			s.log.Error("a session could not be read", "error", err)
-			http.Error(w, "The console cannot read its sessions now; its log says why. The node itself goes on.", http.StatusServiceUnavailable)
+			http.Error(w, troubled, http.StatusServiceUnavailable)
 			return
 		}
 		visitor.User, visitor.Session = userOf(session), nameOf(session)

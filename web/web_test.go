@@ -240,4 +240,9 @@ func TestUnreadableSettingsAreAnError(t *testing.T) {
 	if r.StatusCode < 500 || page.Text() == "" {
 		t.Errorf("with a closed database General answers %d", r.StatusCode)
 	}
+	c.client = c.browser()
+	r, page = c.post("/signin", url.Values{"name": {"admin"}, "password": {password}})
+	if text := page.Find("[data-error]").Text(); r.StatusCode < 500 || !strings.Contains(text, "its log says why") || strings.Contains(text, "database") {
+		t.Errorf("with a closed database the sign-in answers a stranger %d: %q", r.StatusCode, text)
+	}
 }
