@@ -224,9 +224,9 @@ func TestHeadersAndForgedRequests(t *testing.T) {
 func TestTamperedEngine(t *testing.T) {
 	s := healthy()
 	s.Conditions = conditions(`<script>alert(1)</script>`)
-	c := start(t, newEngine(s)).signIn()
-	c.engine.peer = healthyPeer()
-	c.settled()
+	e := newEngine(s)
+	e.peer = healthyPeer()
+	c := start(t, e).signIn().settled()
 	_, page := c.get("/ha/status")
 	if page.Find("main script").Length() != 0 || !strings.Contains(page.Find("#conditions").Text(), "<script>") {
 		t.Error("a text of the engine became an element")
