@@ -18,8 +18,11 @@ import (
 	"evenkeel/ha/control"
 )
 
-// readyFD is where the daemon says that the machines are on, or why not.
-const readyFD = 3
+// What the daemon gets from `lab up`: where it says that the machines are on, or why not, and the lock of the folder.
+const (
+	readyFD = 3
+	lockFD  = 4
+)
 
 // stateSize is the size of each machine's /var/lib/evenkeel.
 const stateSize = 64 << 20
@@ -28,7 +31,8 @@ const stateSize = 64 << 20
 type daemon struct {
 	layout  layout
 	options Options
-	self    string // this program
+	self    string   // this program
+	lock    *os.File // of the folder: kept here so that it is held until this process ends
 	log     *slog.Logger
 	hub     *hub
 	serial  *serialLine
@@ -47,6 +51,7 @@ type daemon struct {
 func runDaemon(l layout, o Options) error {
 	ready := os.NewFile(readyFD, "ready")
 	unix.CloseOnExec(readyFD)
+	unix.CloseOnExec(lockFD)
 	d, err := newDaemon(l, o)
 	if err == nil {
 		defer d.close()
@@ -72,21 +77,14 @@ func runDaemon(l layout, o Options) error {
 // readyWord is what the daemon writes when all is well.
 const readyWord = "ready\n"
 
-// newDaemon takes the lab's folder.
+// newDaemon writes the record of a lab that has no machines yet.
 func newDaemon(l layout, o Options) (*daemon, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	lock, err := os.OpenFile(l.lock(), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil { // held until this process ends
-		return nil, fmt.Errorf("another lab starts in %s at this moment: %w", l.dir, err)
-	}
 	d := &daemon{
-		layout: l, options: o, self: self,
+		layout: l, options: o, self: self, lock: os.NewFile(lockFD, "lock"),
 		log:      slog.New(slog.NewTextHandler(os.Stderr, nil)),
 		machines: map[string]*running{}, faults: newFaults(),
 		disk: map[string]string{}, stateDisk: map[string]string{},
@@ -97,7 +95,7 @@ func newDaemon(l layout, o Options) (*daemon, error) {
 	}
 	for i, n := range nodes {
 		if d.record.Consoles[n], err = consoleAddress(o.ConsolePort, i); err != nil {
-			return nil, errors.Join(err, lock.Close())
+			return nil, err
 		}
 		d.disk[n], d.stateDisk[n] = "ok", "ok"
 	}

@@ -13,7 +13,8 @@
 // namespaces (as open files, none has a name), the bridges, the relay of the serial line and the small file systems of
 // the nodes' state; all that vanishes with it. A node is a process tree whose first process is PID 1 of a PID namespace;
 // killing that one is a power cut. The other lab commands speak to the daemon over DIR/lab.sock; `lab down` needs no daemon: it ends
-// what DIR/lab.json names, by pid and start time.
+// what DIR/lab.json names, by pid and start time. That file also says that what stands in DIR is the lab's: `lab up` writes it first and refuses
+// a DIR in which its names are taken without it. DIR is locked while a lab starts, lives or is ended.
 //
 // Nothing outside the namespaces, DIR and the loop devices that the nodes made is touched, so two labs with different
 // folders live side by side.

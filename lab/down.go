@@ -13,15 +13,22 @@ import (
 // bridges, the namespaces without processes and the file systems of its mount namespace. Then whatever is left is ended from
 // outside: machines, frozen ones too, by their first process, their loop devices, and what still runs in the lab's networks. It says whether there was a lab.
 func down(l layout) (was bool, err error) {
-	r, was, err := readRecord(l)
-	if err != nil || !was {
-		return was, err
+	lock, err := claimEnded(l)
+	if err != nil || lock == nil {
+		return false, err
 	}
-	if err := r.Daemon.end(endLimit); err != nil {
+	defer lock.Close()
+	if err := clean(l); err != nil {
 		return true, err
 	}
-	if r, _, err = readRecord(l); err != nil { // it may have written meanwhile
-		return true, err
+	return true, l.remove()
+}
+
+// clean ends and deletes what a lab without a daemon has left in a claimed folder.
+func clean(l layout) error {
+	r, made, err := readRecord(l)
+	if err != nil || !made {
+		return err
 	}
 	var errs []error
 	for _, p := range r.Nodes {
@@ -31,9 +38,9 @@ func down(l layout) (was bool, err error) {
 		errs = append(errs, killIn(who, space))
 	}
 	if err := errors.Join(errs...); err != nil {
-		return true, err
+		return err
 	}
-	return true, l.remove()
+	return l.sweep()
 }
 
 // endLimit is how long the daemon may take to switch its machines off.

@@ -210,6 +210,56 @@ func TestForeignFilesStay(t *testing.T) {
 	long.fails(2, "up", "--bare", "--detach")
 }
 
+// TestFoldersOfOthersStay: a folder a that stood there before the lab is neither used nor removed.
+func TestFoldersOfOthersStay(t *testing.T) {
+	t.Parallel()
+	w := &world{t, t.TempDir()}
+	t.Cleanup(func() { w.ok("down") })
+	mine := filepath.Join(w.dir, "a", "run", "mine")
+	if err := os.MkdirAll(mine, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if c := w.fails(2, "up", "--bare", "--detach", "--console-port", "0"); !strings.Contains(c, "not the lab's") {
+		t.Errorf("a folder of somebody else is refused with %q", c)
+	}
+	if out := w.ok("down"); !strings.Contains(out, "no lab runs") {
+		t.Errorf("down says %q", out)
+	}
+	if _, err := os.Stat(mine); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestTwoUpsAtOnce: of labs that start in one folder at the same moment one comes up, and the others leave it alone. Its daemon holds the folder.
+func TestTwoUpsAtOnce(t *testing.T) {
+	t.Parallel()
+	w := &world{t, filepath.Join(t.TempDir(), "lab")}
+	t.Cleanup(func() { w.ok("down") })
+	codes := make(chan int)
+	for range 3 {
+		go func() {
+			cmd := exec.Command("/proc/self/exe", "lab", "--dir", w.dir, "up", "--bare", "--detach", "--console-port", "0")
+			out, _ := cmd.CombinedOutput()
+			t.Logf("%s", out)
+			codes <- cmd.ProcessState.ExitCode()
+		}()
+	}
+	if sum := <-codes + <-codes + <-codes; sum != 2 {
+		t.Errorf("the exit codes of three labs in one folder make %d, not 0 + 1 + 1", sum)
+	}
+	if !w.reaches("a", "10.88.1.2") {
+		t.Error("the lab that came up was ended by the others")
+	}
+	dir, err := os.Open(w.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	if err := syscall.Flock(int(dir.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != syscall.EWOULDBLOCK {
+		t.Errorf("a running lab does not hold its folder: %v", err)
+	}
+}
+
 func TestTwoLabsSideBySide(t *testing.T) {
 	t.Parallel()
 	one, two := newWorld(t), newWorld(t)

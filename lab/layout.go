@@ -20,7 +20,8 @@ var hostnames = map[string]string{"a": "evenkeel-master.lab", "b": "evenkeel-sla
 
 // layout is where things are below the lab's folder.
 //
-//	lab.json lab.sock lab.log lab.lock     the daemon's
+//	lab.json lab.sock lab.log   the daemon's
+//	pair.json  user and password of the consoles
 //	a/etc      /etc/evenkeel of node a
 //	a/state    /var/lib/evenkeel: a small tmpfs in the daemon's mount namespace, so that it can be full
 //	a/var/disks  /var/lib/evenkeel/disks: backing files and faults.json, on the real disk
@@ -31,7 +32,6 @@ type layout struct{ dir string }
 func (l layout) record() string  { return filepath.Join(l.dir, "lab.json") }
 func (l layout) socket() string  { return filepath.Join(l.dir, "lab.sock") }
 func (l layout) log() string     { return filepath.Join(l.dir, "lab.log") }
-func (l layout) lock() string    { return filepath.Join(l.dir, "lab.lock") }
 func (l layout) pairing() string { return filepath.Join(l.dir, "pair.json") }
 
 func (l layout) node(node string, parts ...string) string {
@@ -53,13 +53,21 @@ func (l layout) make() error {
 	return nil
 }
 
-// remove deletes what the lab made below its folder, and the folder if nothing else is in it.
-func (l layout) remove() error {
-	for _, n := range append([]string{"lab.json", "lab.json.new", "lab.sock", "lab.log", "lab.lock", "pair.json"}, nodes...) {
+// things are what the lab makes in its folder, beside the record.
+func things() []string { return append([]string{"lab.sock", "lab.log", "pair.json"}, nodes...) }
+
+// sweep deletes what the lab made in its folder. The record goes last: without it nobody would know that the rest is the lab's.
+func (l layout) sweep() error {
+	for _, n := range append(things(), "lab.json.new", "lab.json") {
 		if err := os.RemoveAll(filepath.Join(l.dir, n)); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+// remove deletes the lab's folder if nothing else is in it.
+func (l layout) remove() error {
 	if left, err := os.ReadDir(l.dir); err == nil && len(left) == 0 {
 		return os.Remove(l.dir)
 	}

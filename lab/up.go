@@ -39,21 +39,20 @@ func up(l layout, o Options) error {
 	if made && r.Daemon.alive() {
 		return fmt.Errorf("a lab runs in %s already (process %d): end it with `evenkeel lab down`, or choose another --dir", l.dir, r.Daemon.PID)
 	}
-	if _, err := down(l); err != nil {
-		return fmt.Errorf("the lab that crashed in %s cannot be cleaned away: %w", l.dir, err)
-	}
-	if err := l.make(); err != nil {
+	lock, err := prepare(l, o)
+	if err != nil {
 		return err
 	}
-	if err := startDaemon(l, o); err != nil {
-		_, downErr := down(l)
-		return errors.Join(err, downErr)
+	defer lock.Close() // the daemon has it too
+	if err := startDaemon(l, o, lock); err != nil {
+		return errors.Join(err, clean(l), l.remove())
 	}
 	return nil
 }
 
-// startDaemon starts `lab daemon` and waits until it says that the machines are on.
-func startDaemon(l layout, o Options) error {
+// startDaemon starts `lab daemon`, hands the lock of the folder on to it, and waits until it says that the machines are on. A daemon that does not is
+// ended.
+func startDaemon(l layout, o Options, lock *os.File) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
@@ -73,14 +72,23 @@ func startDaemon(l layout, o Options) error {
 	}
 	defer ready.Close()
 	cmd := exec.Command(self, "lab", "daemon", "--dir", l.dir, "--options", string(options))
-	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = "/", log, log, []*os.File{readyOut}
+	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = "/", log, log, []*os.File{readyOut, lock}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Unshareflags: unix.CLONE_NEWNS} // Go makes the new namespace's mounts private
 	err = cmd.Start()
 	_ = readyOut.Close()
 	if err != nil {
 		return fmt.Errorf("the lab's daemon does not start: %w", err)
 	}
+	daemon := identify(cmd.Process.Pid)
 	go func() { _ = cmd.Wait() }() // reaps it while this process lives
+	if err := awaitReady(l, ready); err != nil {
+		return errors.Join(err, daemon.end(endLimit))
+	}
+	return nil
+}
+
+// awaitReady waits until the daemon says that the machines are on, or why not.
+func awaitReady(l layout, ready *os.File) error {
 	_ = ready.SetReadDeadline(time.Now().Add(upLimit))
 	said, err := io.ReadAll(io.LimitReader(ready, 1<<16))
 	switch {
