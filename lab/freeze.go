@@ -26,17 +26,19 @@ func (d *daemon) freeze(node string, userland bool) error {
 	if r.frozen != "" {
 		return fmt.Errorf("node %s is frozen already", node)
 	}
-	if err := signalAll(r.space, unix.SIGSTOP); err != nil {
-		return err
+	err = signalAll(r.space, unix.SIGSTOP)
+	if err == nil && !userland {
+		err = d.change(func(f faults) { f.frozen[node] = true })
+	}
+	if err != nil { // half frozen is not frozen: `thaw` would refuse what was stopped
+		return errors.Join(err, signalAll(r.space, unix.SIGCONT))
 	}
 	r.frozen = frozenUserland
-	if userland {
-		return nil
+	if !userland {
+		r.frozen = frozenMachine
+		d.serial.set(func(f *serialFaults) { f.paused++ })
 	}
-	r.frozen = frozenMachine
-	d.faults.frozen[node] = true
-	d.serial.set(func(f *serialFaults) { f.paused++ })
-	return d.hub.apply(d.faults)
+	return nil
 }
 
 // thaw lets a frozen machine go on.

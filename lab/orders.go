@@ -50,7 +50,10 @@ func (d *daemon) cut(o Order) (string, error) {
 	if node, _, one := strings.Cut(o.What, ":"); one && o.To != "" && node != o.To && len(cables) > 0 {
 		return "", usage("the cables of %s lead nothing to %s: cut %s:... --to %s, or the whole network", node, o.To, o.To, o.To)
 	}
-	if serial {
+	if err := d.change(func(f faults) { f.cut(cables, o.Silent, o.To) }); err != nil {
+		return "", err
+	}
+	if serial { // after what can fail: an order is done in full or not at all
 		d.serial.set(func(f *serialFaults) {
 			for _, n := range nodes {
 				f.CutTo[n] = f.CutTo[n] || o.To == "" || o.To == n
@@ -63,7 +66,7 @@ func (d *daemon) cut(o Order) (string, error) {
 	} else if o.Silent {
 		way = " silently"
 	}
-	return fmt.Sprintf("%s is cut%s", o.What, way), d.change(func(f faults) { f.cut(cables, o.Silent, o.To) })
+	return fmt.Sprintf("%s is cut%s", o.What, way), nil
 }
 
 // join mends cables.
@@ -72,10 +75,13 @@ func (d *daemon) join(o Order) (string, error) {
 	if err != nil {
 		return "", usage("%w", err)
 	}
+	if err := d.change(func(f faults) { f.join(cables) }); err != nil {
+		return "", err
+	}
 	if serial {
 		d.serial.set(func(f *serialFaults) { clear(f.CutTo) })
 	}
-	return o.What + " is joined", d.change(func(f faults) { f.join(cables) })
+	return o.What + " is joined", nil
 }
 
 // lose makes cables or a whole network lose frames.
