@@ -51,6 +51,9 @@ fuzz: ## every fuzz target for a while: make fuzz FUZZ=5m
 	@for p in $$($(GO) list ./...); do for f in $$($(GO) test -list '^Fuzz' $$p 2>/dev/null | grep '^Fuzz'); do \
 	  echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZ) $$p || exit 1; done; done
 
+# a filter must not hide that what it reads has failed; a plain sh may not know pipefail
+figures: SHELL := /bin/bash
+figures: .SHELLFLAGS := -o pipefail -c
 figures: build ## the figures of the pair: gaps of ten switch-overs and takeovers, fio on the scratch volume, memory
 	$(GO) test -tags $(TAGS),figures -count=1 -timeout 30m -v -run 'TestGaps|TestFio' ./lab/e2e | grep -v "time="
 
