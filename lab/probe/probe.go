@@ -80,13 +80,7 @@ func Run(ctx context.Context, o Options) (Result, error) {
 		return Result{}, err
 	}
 	r := &recorder{sent: map[int]time.Time{}, start: time.Now()}
-	var a asker
-	var err error
-	if o.URL != "" {
-		a, err = newHTTP(o.URL, r.answered)
-	} else {
-		a, err = newUDP(o.Address, r.answered)
-	}
+	a, err := newAsker(o, r.answered)
 	if err != nil {
 		return Result{}, err
 	}
@@ -103,6 +97,14 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	length := min(o.For, time.Since(r.start))
 	sleepUntil(ctx, time.Now().Add(Late))
 	return r.result(length), nil
+}
+
+// newAsker is the one that asks what checked options say.
+func newAsker(o Options, answered func(int, string)) (asker, error) {
+	if o.URL != "" {
+		return newHTTP(o.URL, answered), nil
+	}
+	return newUDP(o.Address, answered)
 }
 
 // sleepUntil waits; false if ctx ended.
@@ -170,14 +172,10 @@ func summarise(sent int, answers []answer, length time.Duration) Result {
 }
 
 // udp asks the echo service.
-type udp struct{ conn *net.UDPConn }
+type udp struct{ conn net.Conn }
 
 func newUDP(address string, answered func(int, string)) (asker, error) {
-	to, err := net.ResolveUDPAddr("udp4", address)
-	if err != nil {
-		return nil, fmt.Errorf("%q is no ADDRESS:PORT: %w", address, err)
-	}
-	conn, err := net.DialUDP("udp4", nil, to)
+	conn, err := net.Dial("udp4", address)
 	if err != nil {
 		return nil, fmt.Errorf("%s cannot be asked: %w", address, err)
 	}
@@ -219,14 +217,11 @@ type web struct {
 	done     sync.WaitGroup
 }
 
-func newHTTP(page string, answered func(int, string)) (asker, error) {
-	if _, err := http.NewRequest(http.MethodGet, page, nil); err != nil {
-		return nil, fmt.Errorf("%q is no URL: %w", page, err)
-	}
+func newHTTP(page string, answered func(int, string)) *web {
 	return &web{
 		client: &http.Client{Timeout: Late, Transport: &http.Transport{DisableKeepAlives: true}},
 		url:    page, answered: answered, room: make(chan struct{}, inFlight),
-	}, nil
+	}
 }
 
 // ask begins one request; if too many wait already the question is lost.
