@@ -112,12 +112,16 @@ func (w *world) received(node, device string) (n int) {
 	return n
 }
 
-// probe asks the echo service of a node from the client.
+// probe asks the echo service of a node from the client. The exit code says whether anybody answered.
 func (w *world) probe(args ...string) probe.Result {
 	w.t.Helper()
+	out, complaint, code := w.run(append([]string{"probe", "--json"}, args...)...)
 	var r probe.Result
-	if err := json.Unmarshal([]byte(w.ok(append([]string{"probe", "--json"}, args...)...)), &r); err != nil {
-		w.t.Fatal(err)
+	if err := json.Unmarshal([]byte(out), &r); err != nil {
+		w.t.Fatalf("lab probe %v ended with %d: %v: %s", args, code, err, complaint)
+	}
+	if nobody := len(r.AnsweredBy) == 0; nobody != (code == 1) || nobody != strings.Contains(complaint, "nobody answered") {
+		w.t.Errorf("lab probe %v ended with %d after %+v: %s", args, code, r, complaint)
 	}
 	return r
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"runtime"
@@ -61,7 +62,8 @@ func probeCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "probe [ADDRESS:PORT]", Short: "Ask an address from the client and tell how long nobody answered", Args: arguments(0, 1),
 		Long: `Ask the echo service at ADDRESS:PORT (or a page, with --http URL) from the client, once per interval. An answer after 200 ms counts as
-lost. Prints how many were sent and lost, the longest silence (both ends included) and which node answered when.`,
+lost. Prints how many were sent and lost, the longest silence (both ends included) and which node answered when. Ends with 1 if nobody
+answered.`,
 		Example: "  evenkeel lab probe --for 10s 10.88.1.100:7007\n  evenkeel lab probe --http http://10.88.1.100:8080/ --json",
 	}
 	o := probe.Options{}
@@ -88,7 +90,7 @@ lost. Prints how many were sent and lost, the longest silence (both ends include
 		if err != nil {
 			return err
 		}
-		return printProbe(c, r, *asJSON)
+		return printProbe(c.OutOrStdout(), r, *asJSON)
 	}
 	return c
 }
@@ -110,15 +112,17 @@ func moveToClient(c *cobra.Command) error {
 	return unix.Exec(self, os.Args, append(os.Environ(), insideVariable+"=1"))
 }
 
-// printProbe prints the result; a probe that nobody answered is a failure.
-func printProbe(c *cobra.Command, r probe.Result, asJSON bool) error {
-	out := c.OutOrStdout()
+// printProbe prints the result; a probe that nobody answered is a failure, in either form.
+func printProbe(out io.Writer, r probe.Result, asJSON bool) error {
 	if asJSON {
-		return json.NewEncoder(out).Encode(r)
-	}
-	fmt.Fprintf(out, "sent %d, lost %d, longest silence %d ms\n", r.Sent, r.Lost, r.LongestSilence)
-	for _, s := range r.AnsweredBy {
-		fmt.Fprintf(out, "  node %s answered from %d ms to %d ms\n", s.Node, s.From, s.To)
+		if err := json.NewEncoder(out).Encode(r); err != nil {
+			return err
+		}
+	} else {
+		fmt.Fprintf(out, "sent %d, lost %d, longest silence %d ms\n", r.Sent, r.Lost, r.LongestSilence)
+		for _, s := range r.AnsweredBy {
+			fmt.Fprintf(out, "  node %s answered from %d ms to %d ms\n", s.Node, s.From, s.To)
+		}
 	}
 	if len(r.AnsweredBy) == 0 {
 		return errors.New("nobody answered: see `evenkeel lab status`")

@@ -274,7 +274,8 @@ func (l *lab) probe(t *testing.T, d time.Duration, args ...string) (wait func() 
 	return func() (p probeResult) {
 		t.Helper()
 		s := <-out
-		if err := json.Unmarshal([]byte(s[max(0, strings.Index(s, "{")):]), &p); err != nil {
+		figures := strings.NewReader(s[max(0, strings.Index(s, "{")):]) // behind them stands the complaint if nobody answered
+		if err := json.NewDecoder(figures).Decode(&p); err != nil {
 			t.Fatalf("probe %v: %v\n%s", args, err, s)
 		}
 		return p
