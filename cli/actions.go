@@ -136,24 +136,33 @@ func (a *app) eventsCommand() *cobra.Command {
 		if f.Log != "" && !slices.Contains([]string{"heartbeat", "failover"}, f.Log) {
 			return usageError{fmt.Errorf("--log %q is none: enter heartbeat or failover", f.Log)}
 		}
+		if follow && other != "" {
+			return usageError{fmt.Errorf("--follow shows the events of the node that it is given to: run it on node %s", other)}
+		}
 		f.Node = other
-		ctx, cancel := context.WithTimeout(c.Context(), askDeadline)
-		list, err := client.Events(ctx, f)
-		cancel()
+		list, err := client.Events(c.Context(), f)
 		if err != nil {
 			return err
 		}
-		last := f.After
 		for _, e := range list {
 			a.printEvent(e, asJSON)
-			last = e.ID
+			f.After = e.ID
 		}
 		if !follow {
 			return nil
 		}
-		return client.StreamEvents(c.Context(), last, func(e control.Event) { a.printEvent(e, asJSON) })
+		return a.follow(c.Context(), client, f, asJSON)
 	}
 	return c
+}
+
+// follow prints what else the filter selects, until Ctrl-C: that is the way to end it, not a failure.
+func (a *app) follow(ctx context.Context, client *control.Client, f control.EventFilter, asJSON bool) error {
+	err := client.StreamEvents(ctx, f, func(e control.Event) { a.printEvent(e, asJSON) })
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
 }
 
 func (a *app) printEvent(e control.Event, asJSON bool) {

@@ -73,9 +73,9 @@ func (c *Client) Events(ctx context.Context, filter EventFilter) ([]Event, error
 	return ask[[]Event](ctx, c, http.MethodGet, "/v1/events?"+filter.Query().Encode(), nil, askTimeout)
 }
 
-// StreamEvents calls each with every event after the ID, until ctx ends or the stream breaks.
-func (c *Client) StreamEvents(ctx context.Context, after int64, each func(Event)) error {
-	return stream(ctx, c, "/v1/events/stream?after="+strconv.FormatInt(after, 10), func(e Event) {
+// StreamEvents calls each with every event of this node that filter selects, until ctx ends or the stream breaks.
+func (c *Client) StreamEvents(ctx context.Context, filter EventFilter, each func(Event)) error {
+	return stream(ctx, c, "/v1/events/stream?"+filter.Query().Encode(), func(e Event) {
 		if e.ID != 0 { // an empty event is the stream's sign of life
 			each(e)
 		}

@@ -315,7 +315,7 @@ func TestEventStream(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	var got []int64
-	_ = b.client.StreamEvents(ctx, 1, func(e control.Event) {
+	_ = b.client.StreamEvents(ctx, control.EventFilter{After: 1}, func(e control.Event) {
 		got = append(got, e.ID)
 		if len(got) == 2 {
 			cancel()
