@@ -90,9 +90,9 @@ func printStatus(out io.Writer, s control.Status) error {
 		}
 	}
 	w := tabwriter.NewWriter(out, 2, 4, 2, ' ', 0)
-	fmt.Fprintf(w, "\npeer\t%s\t%s\theard %s ago\n", s.Peer.Node, s.Peer.Verdict, age(s.Peer.LastHeardMS))
+	fmt.Fprintf(w, "\npeer\t%s\t%s\t%s\n", s.Peer.Node, s.Peer.Verdict, heard(s.Peer.LastHeardMS))
 	for _, l := range s.Links {
-		fmt.Fprintf(w, "link\t%s\t%s\theard %s ago\tlost %d\n", l.Name, l.State, age(l.LastHeardMS), l.Lost)
+		fmt.Fprintf(w, "link\t%s\t%s\t%s\tlost %d\n", l.Name, l.State, heard(l.LastHeardMS), l.Lost)
 	}
 	for _, v := range s.Volumes {
 		fmt.Fprintf(w, "volume\t%s\t%s\t%s / peer %s\t%s\t%s\n", v.Name, v.Role, v.Disk, v.PeerDisk, v.Connection, volumeNote(v))
@@ -123,11 +123,11 @@ func held(on bool) string {
 	return "not here"
 }
 
-func age(ms *int64) string {
+func heard(ms *int64) string {
 	if ms == nil {
-		return "never"
+		return "never heard"
 	}
-	return fmt.Sprintf("%.1f s", float64(*ms)/1000)
+	return fmt.Sprintf("heard %.1f s ago", float64(*ms)/1000)
 }
 
 // volumeNote is the rest of a volume's line: mount, progress, what waits.
