@@ -8,6 +8,8 @@ import (
 	"os/user"
 	"path/filepath"
 
+	"github.com/spf13/cobra"
+
 	"evenkeel/ha/control"
 )
 
@@ -62,6 +64,17 @@ func (a *app) noOtherNode() error {
 		return nil
 	}
 	return usageError{fmt.Errorf("this command opens a disk of the machine that it runs on: run it on node %s, without --node", a.node)}
+}
+
+// refuseLab refuses --lab before a command that opens what is on the machine it runs on (settings, users, backing disks): on a machine that is itself
+// a node called a, the real one would be changed. EVENKEEL_LAB is no such wish: it only says where the lab is once one is meant, and is
+// set inside the lab's nodes as well.
+func (a *app) refuseLab(c *cobra.Command, _ []string) error {
+	if a.lab == "" {
+		return nil
+	}
+	return usageError{fmt.Errorf("this command works on the machine that it runs on, not on a node of the lab in %s: run it inside with its arguments: evenkeel lab --dir %s exec %s -- %s",
+		a.lab, a.lab, cmp.Or(a.node, "a"), c.CommandPath())}
 }
 
 // by names the person for the log.

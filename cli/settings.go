@@ -68,7 +68,7 @@ func (a *app) withStore(f func(context.Context, Store) error) func(*cobra.Comman
 }
 
 func (a *app) configCommand() *cobra.Command {
-	c := &cobra.Command{Use: "config", Short: "Settings as text: export, import, history, revert", Args: cobra.NoArgs, RunE: showHelp}
+	c := &cobra.Command{Use: "config", Short: "Settings as text: export, import, history, revert", Args: cobra.NoArgs, RunE: showHelp, PersistentPreRunE: a.refuseLab}
 	export := &cobra.Command{Use: "export", Short: "Print the newest settings as JSON", Args: arguments(0)}
 	export.RunE = a.withStore(func(ctx context.Context, s Store) error {
 		latest, err := s.Latest(ctx)
@@ -157,7 +157,7 @@ func (a *app) save(c *cobra.Command, wish func(context.Context, Store) (ha.Setti
 }
 
 func (a *app) userCommand() *cobra.Command {
-	c := &cobra.Command{Use: "user", Short: "Users of the console", Args: cobra.NoArgs, RunE: showHelp}
+	c := &cobra.Command{Use: "user", Short: "Users of the console", Args: cobra.NoArgs, RunE: showHelp, PersistentPreRunE: a.refuseLab}
 	list := &cobra.Command{Use: "list", Short: "List the users", Args: arguments(0)}
 	list.RunE = a.withStore(func(ctx context.Context, s Store) error {
 		users, err := s.Users(ctx)

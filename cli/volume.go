@@ -62,7 +62,7 @@ func (a *app) volumeList() *cobra.Command {
 func (a *app) volumeCreate() *cobra.Command {
 	var o CreateVolume
 	c := &cobra.Command{
-		Use: "create NAME", Short: "Write the metadata of a new volume at the end of a backing disk", Args: arguments(1),
+		Use: "create NAME", Short: "Write the metadata of a new volume at the end of a backing disk", Args: arguments(1), PreRunE: a.refuseLab,
 		Long: "Write the metadata of a new volume at the end of a backing disk. Do it on both nodes: with --first where the data are\n" +
 			"(or where a filesystem is to be made), without on the other, which then receives everything.",
 	}
@@ -91,7 +91,7 @@ func (a *app) volumeCreate() *cobra.Command {
 
 func (a *app) volumeInspect() *cobra.Command {
 	return &cobra.Command{
-		Use: "inspect BACKING", Short: "Show the metadata of a backing disk; the volume may run", Args: arguments(1),
+		Use: "inspect BACKING", Short: "Show the metadata of a backing disk; the volume may run", Args: arguments(1), PreRunE: a.refuseLab,
 		RunE: func(_ *cobra.Command, args []string) error {
 			if err := a.noOtherNode(); err != nil {
 				return err

@@ -231,6 +231,7 @@ func (l *lab) testWrongCommands(t *testing.T) {
 	l.complains(t, control.ExitNotRunning, "no node is configured", "", "status")
 	l.complains(t, control.ExitNotRunning, "no lab with a node", "", "--node", "z", "status")
 	l.complains(t, control.ExitNotRunning, "no lab with a node", "", "--lab", "/nowhere", "--node", "a", "status")
+	l.complains(t, control.ExitUsage, "exec a -- evenkeel config export", "", "--lab", l.dir, "--node", "a", "config", "export")
 	l.complains(t, control.ExitFailed, "no lab runs in /nowhere", "", "lab", "--dir", "/nowhere", "status")
 	l.complains(t, control.ExitFailed, "already", "", "lab", "up", "--detach", "--console-port", "0")
 	l.unmoved(t, before)
