@@ -128,7 +128,7 @@ func serveWeb(ctx context.Context, c config.Node, log *slog.Logger) error {
 		return err
 	}
 	defer events.Close()
-	return web.Run(ctx, web.Options{Config: c, Engine: control.NewClient(filepath.Join(c.RunDir, "engine.sock")),
+	return web.Run(ctx, web.Options{Config: c, Engine: control.NewClient(filepath.Join(c.RunDir, control.SocketName)),
 		DB: db, Events: events, Listeners: listeners, Log: log})
 }
 
@@ -153,7 +153,7 @@ func serveNoDatabase(ctx context.Context, c config.Node, listeners []net.Listene
 			}
 		}
 	}()
-	return web.Run(ctx, web.Options{Config: c, Engine: control.NewClient(filepath.Join(c.RunDir, "engine.sock")), Listeners: listeners, Log: log})
+	return web.Run(ctx, web.Options{Config: c, Engine: control.NewClient(filepath.Join(c.RunDir, control.SocketName)), Listeners: listeners, Log: log})
 }
 
 // databaseRetry is the time between two tries to open a settings database that cannot be used.
@@ -211,7 +211,7 @@ func runNode(ctx context.Context, path string) error {
 	if err != nil {
 		return fmt.Errorf("cannot find this binary: %w", err)
 	}
-	engineClient := control.NewClient(filepath.Join(c.RunDir, "engine.sock"))
+	engineClient := control.NewClient(filepath.Join(c.RunDir, control.SocketName))
 	return supervise.Run(ctx, supervise.Options{
 		Executable: exe, Config: path, RunDir: c.RunDir, StateDir: c.StateDir, WebUID: c.Console.UID, WebGID: c.Console.GID,
 		Files: inheritedFiles(), Leave: engineClient.Leave, Log: logger("run"),

@@ -13,9 +13,6 @@ import (
 	"evenkeel/ha/control"
 )
 
-// SocketName is the engine's socket below the run folder.
-const socketName = "engine.sock"
-
 // dial finds the engine that --node means.
 //
 // Inside a node it is this node's engine, and other names the peer if --node does. Outside, where no evenkeel.toml is, the node must be one of
@@ -24,9 +21,9 @@ func (a *app) dial() (c *control.Client, other string, err error) {
 	run, self, err := a.RunDir(a.config)
 	if err == nil && a.lab == "" {
 		if a.node == self {
-			return control.NewClient(filepath.Join(run, socketName)), "", nil
+			return control.NewClient(filepath.Join(run, control.SocketName)), "", nil
 		}
-		return control.NewClient(filepath.Join(run, socketName)), a.node, nil
+		return control.NewClient(filepath.Join(run, control.SocketName)), a.node, nil
 	}
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, "", err
@@ -43,7 +40,7 @@ func (a *app) dial() (c *control.Client, other string, err error) {
 		return nil, "", &control.Error{Exit: control.ExitNotRunning, Code: "no_lab",
 			Text: fmt.Sprintf("no lab with a node %s is in %s: start one with `evenkeel lab up`, or name its folder with --lab", a.node, dir)}
 	}
-	return control.NewClient(filepath.Join(dir, a.node, "run", socketName)), "", nil
+	return control.NewClient(filepath.Join(dir, a.node, "run", control.SocketName)), "", nil
 }
 
 // dialHere is dial for commands that act: they must be given to the node itself.

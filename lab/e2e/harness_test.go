@@ -147,7 +147,7 @@ func (l *lab) in(t *testing.T, where string, args ...string) string {
 
 // client speaks to a node's engine.
 func (l *lab) client(node string) *control.Client {
-	return control.NewClient(filepath.Join(l.dir, node, "run", "engine.sock"))
+	return control.NewClient(filepath.Join(l.dir, node, "run", control.SocketName))
 }
 
 // status asks one node; ok is false if its engine does not answer.
