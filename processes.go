@@ -168,14 +168,26 @@ func limits(c config.Node, catalogue []config.Service) ha.Limits {
 	return l
 }
 
-// inheritedListeners are the console listeners that somebody outside (the lab) made for this process.
-func inheritedListeners() (list []net.Listener, err error) {
+// inheritedFiles are the console listeners that somebody outside (the lab) made for web; the supervisor gives them on.
+func inheritedFiles() (files []*os.File, err error) {
 	for _, s := range strings.FieldsFunc(os.Getenv(supervise.ConsoleFDs), func(r rune) bool { return r == ',' }) {
 		fd, err := strconv.Atoi(s)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %q is not a descriptor number", supervise.ConsoleFDs, s)
 		}
-		f := os.NewFile(uintptr(fd), "console listener")
+		files = append(files, os.NewFile(uintptr(fd), "console listener"))
+	}
+	return files, nil
+}
+
+// inheritedListeners are the same in web.
+func inheritedListeners() (list []net.Listener, err error) {
+	files, err := inheritedFiles()
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range files {
+		fd := f.Fd()
 		l, err := net.FileListener(f)
 		f.Close()
 		if err != nil {
@@ -184,16 +196,6 @@ func inheritedListeners() (list []net.Listener, err error) {
 		list = append(list, l)
 	}
 	return list, nil
-}
-
-// inheritedFiles are the same descriptors before they are given on to web.
-func inheritedFiles() (files []*os.File) {
-	for _, s := range strings.FieldsFunc(os.Getenv(supervise.ConsoleFDs), func(r rune) bool { return r == ',' }) {
-		if fd, err := strconv.Atoi(s); err == nil {
-			files = append(files, os.NewFile(uintptr(fd), "console listener"))
-		}
-	}
-	return files
 }
 
 // runNode supervises all processes of one node.
@@ -211,14 +213,23 @@ func runNode(ctx context.Context, path string) error {
 	if err != nil {
 		return fmt.Errorf("cannot find this binary: %w", err)
 	}
+	files, err := inheritedFiles()
+	if err != nil {
+		return err
+	}
 	engineClient := control.NewClient(filepath.Join(c.RunDir, control.SocketName))
 	return supervise.Run(ctx, supervise.Options{
 		Executable: exe, Config: path, RunDir: c.RunDir, StateDir: c.StateDir, WebUID: c.Console.UID, WebGID: c.Console.GID,
-		Files: inheritedFiles(), Leave: engineClient.Leave, Log: logger("run"),
+		Files: files, Leave: engineClient.Leave, Log: logger("run"),
 	})
 }
 
-// openStore opens the settings database of this node for the command line.
+// openSettings opens the settings database of this node as root does: the console's group may use it.
+func openSettings(c config.Node, catalogue []config.Service) (*store.DB, error) {
+	return store.Open(c.StateDir, store.Options{GID: c.Console.GID, Limits: limits(c, catalogue)})
+}
+
+// openStore opens it for the command line.
 func openStore(path string) (cli.Store, error) {
 	c, err := config.Load(path)
 	if err != nil {
@@ -228,7 +239,7 @@ func openStore(path string) (cli.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	db, err := store.Open(c.StateDir, store.Options{GID: c.Console.GID, Limits: limits(c, catalogue)})
+	db, err := openSettings(c, catalogue)
 	if err != nil {
 		return nil, err
 	}
@@ -290,9 +301,7 @@ type settings struct {
 }
 
 func newSettings(c config.Node, catalogue []config.Service) *settings {
-	return &settings{open: func() (*store.DB, error) {
-		return store.Open(c.StateDir, store.Options{GID: c.Console.GID, Limits: limits(c, catalogue)})
-	}}
+	return &settings{open: func() (*store.DB, error) { return openSettings(c, catalogue) }}
 }
 
 func (s *settings) use() (*store.DB, error) {
