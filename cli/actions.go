@@ -13,18 +13,13 @@ import (
 	"evenkeel/ha/control"
 )
 
-// actDeadline bounds an order: the longest procedure with all its step deadlines ends before it.
-const actDeadline = 3 * time.Minute
-
 // order asks the engine of this node for something and prints the outcome.
 func (a *app) order(c *cobra.Command, ask func(context.Context, *control.Client) (control.Outcome, error)) error {
 	client, err := a.dialHere()
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(c.Context(), actDeadline)
-	defer cancel()
-	o, err := ask(ctx, client)
+	o, err := ask(c.Context(), client)
 	if err != nil {
 		return err
 	}

@@ -78,8 +78,8 @@ type exitCode struct{ code int }
 // Error names the code.
 func (e *exitCode) Error() string { return fmt.Sprintf("exit %d", e.code) }
 
-// ExitWith is an error that ends the program with this code silently: for commands that have already said everything.
-func ExitWith(code int) error { return &exitCode{code} }
+// exitWith is an error that ends the program with this code silently: for commands that have already said everything.
+func exitWith(code int) error { return &exitCode{code} }
 
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{

@@ -45,6 +45,9 @@ type Store interface {
 	Close() error
 }
 
+// settingsDeadline bounds the work on the database, and how long a revision that is saved already may keep people waiting for the engine.
+const settingsDeadline = 10 * time.Second
+
 // withStore runs f with the settings database of this node.
 func (a *app) withStore(f func(context.Context, Store) error) func(*cobra.Command, []string) error {
 	return func(c *cobra.Command, _ []string) error {
@@ -61,7 +64,7 @@ func (a *app) withStore(f func(context.Context, Store) error) func(*cobra.Comman
 			return err
 		}
 		defer s.Close()
-		ctx, cancel := context.WithTimeout(c.Context(), askDeadline)
+		ctx, cancel := context.WithTimeout(c.Context(), settingsDeadline)
 		defer cancel()
 		return f(ctx, s)
 	}
@@ -146,7 +149,7 @@ func (a *app) save(c *cobra.Command, wish func(context.Context, Store) (ha.Setti
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(c.Context(), askDeadline)
+	ctx, cancel := context.WithTimeout(c.Context(), settingsDeadline)
 	defer cancel()
 	if err := client.Settings(ctx, control.Revision{Revision: n}); err != nil {
 		fmt.Fprintf(a.out, "Revision %d is saved; the engine did not take it yet: %v\n", n, err)

@@ -7,16 +7,12 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"evenkeel/ha"
 	"evenkeel/ha/control"
 )
-
-// askDeadline bounds a question to the engine.
-const askDeadline = 10 * time.Second
 
 func (a *app) statusCommand() *cobra.Command {
 	var asJSON bool
@@ -40,8 +36,6 @@ func (a *app) status(ctx context.Context) (control.Status, error) {
 	if err != nil {
 		return control.Status{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, askDeadline)
-	defer cancel()
 	return client.Status(ctx, other)
 }
 
@@ -51,8 +45,8 @@ func printJSON(w io.Writer, v any) error {
 	return e.Encode(v)
 }
 
-// Sentence says the pair's state in one sentence, as seen from this node.
-func Sentence(s control.Status) string {
+// sentence says the pair's state in one sentence, as seen from this node.
+func sentence(s control.Status) string {
 	peer := "the other node is " + s.Peer.Verdict
 	if s.Peer.Alive {
 		peer = "the other node is alive"
@@ -74,7 +68,7 @@ func Sentence(s control.Status) string {
 
 func printStatus(out io.Writer, s control.Status) error {
 	fmt.Fprintf(out, "%s  %s (configured %s)  epoch %d/%s  %s\n", s.Node, s.State, s.ConfiguredRole, s.Epoch.Counter, s.Epoch.Node, armed(s.Armed))
-	fmt.Fprintln(out, Sentence(s))
+	fmt.Fprintln(out, sentence(s))
 	if s.StateReason != nil {
 		fmt.Fprintln(out, "Why:", ha.Reason(*s.StateReason).Text())
 	}
@@ -164,15 +158,15 @@ func (a *app) checkCommand() *cobra.Command {
 			s, err := a.status(c.Context())
 			if err != nil {
 				fmt.Fprintln(a.out, "EVENKEEL UNKNOWN -", err)
-				return ExitWith(3)
+				return exitWith(3)
 			}
 			code, word, texts := worst(s.Conditions)
 			if len(texts) == 0 {
-				texts = []string{Sentence(s)}
+				texts = []string{sentence(s)}
 			}
 			fmt.Fprintf(a.out, "EVENKEEL %s - %s\n", word, strings.Join(texts, " "))
 			if code != 0 {
-				return ExitWith(code)
+				return exitWith(code)
 			}
 			return nil
 		},
@@ -205,9 +199,7 @@ func (a *app) explainCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		ctx, cancel := context.WithTimeout(c.Context(), askDeadline)
-		defer cancel()
-		e, err := client.Explain(ctx)
+		e, err := client.Explain(c.Context())
 		if err != nil {
 			return err
 		}
