@@ -72,7 +72,7 @@ func (s State) Rotate(id GenerationID, at int64) State {
 		s.remember(old)
 	}
 	s.Flags |= Fresh
-	s.Flags &^= ForcedPrimary | ConnectedInSync
+	s.Flags &^= ForcedPrimary | ConnectedInSync | Discard // whoever gave this side up knew nothing of what comes
 	return s
 }
 

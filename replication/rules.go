@@ -167,8 +167,10 @@ func identity(x, y Snapshot) (Verdict, bool) {
 	switch {
 	case x.Disk <= Failed || y.Disk <= Failed:
 		return Verdict{Rule: "no_disk", Direction: Blocked}, true
-	case x.Volume != y.Volume && !xNew && !yNew:
+	case x.Volume != y.Volume && !xNew && !yNew && !x.nameless() && !y.nameless():
 		return Verdict{Rule: "other_volume", Direction: Unrelated}, true
+	case x.DiskID == y.DiskID && x.DiskID != [8]byte{}:
+		return Verdict{Rule: "same_disk", Direction: Blocked}, true
 	case xNew && yNew:
 		return Verdict{Rule: "new_both", Direction: Blocked}, true
 	case x.Unknown || y.Unknown:
@@ -180,6 +182,9 @@ func identity(x, y Snapshot) (Verdict, bool) {
 	}
 	return Verdict{}, false
 }
+
+// nameless: not even the volume's name could be read.
+func (s Snapshot) nameless() bool { return s.Unknown && s.Volume == [16]byte{} }
 
 // fits makes a direction of a row that may meet disks of different sizes: the target must be able to hold the source.
 func fits(xIsSource bool, x, y Snapshot, v Verdict) Verdict {
@@ -280,6 +285,7 @@ func related(x, y Snapshot) bool {
 var reasons = map[string]string{
 	"same_node":         "both sides call themselves by the same node id: give one of them another",
 	"other_volume":      "the two disks belong to different volumes: check which disk is configured",
+	"same_disk":         "one disk is a copy of the other, and nobody knows what was written since it was copied: create one of them anew",
 	"no_disk":           "one side has no working disk: replace or attach it",
 	"new_both":          "both disks were just created and neither holds data: create one of them as the first",
 	"new_disk":          "the disk of {target} was just created and gets everything from {source}",

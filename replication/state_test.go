@@ -143,6 +143,30 @@ func TestForcedNeverHidesItself(t *testing.T) {
 	}
 }
 
+// TestAVictimThatWritesAgainIsNone: what a side that was given up writes afterwards, because a person starts it by force, is not part of what was given up.
+func TestAVictimThatWritesAgainIsNone(t *testing.T) {
+	a, b := pair(t)
+	a, b = a.PeerGone().Rotate(GenerationID{7}, 1), b.PeerGone()
+	b, err := b.Promote(Epoch{2, "b"}, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b = b.Rotate(GenerationID{8}, 1).Demote()
+	if b, err = b.GiveUp(); err != nil {
+		t.Fatal(err)
+	}
+	if v := Compare(a.Snapshot(4096), b.Snapshot(4096)); v.Direction != Source {
+		t.Fatalf("nothing proven: %s %s", v.Rule, v.Direction)
+	}
+	if b, err = b.Promote(Epoch{3, "b"}, true); err != nil || !b.NeedsRotation() {
+		t.Fatal(err, "no rotation is asked for")
+	}
+	b = b.Rotate(GenerationID{9}, 1).Demote()
+	if v := Compare(a.Snapshot(4096), b.Snapshot(4096)); v.Direction != Diverged {
+		t.Errorf("%s %s: want a split-brain for a person", v.Rule, v.Direction)
+	}
+}
+
 func TestHistoryKeepsEachNameOnce(t *testing.T) {
 	var s State
 	for i := byte(1); i <= 20; i++ {

@@ -29,6 +29,7 @@ type File struct {
 	direct bool
 	ident  string
 	broken atomic.Pointer[error] // the failed flush
+	flush  sync.Mutex            // the kernel tells of a failed write once only: a second flush beside the one that hears it must wait for that
 
 	// Two unaligned writes may share a block: each locks the stripes of its first and last block while it reads, changes and writes them.
 	stripes [64]sync.Mutex
@@ -292,6 +293,8 @@ func (f *File) writeOnce(p []byte, off uint64, fua bool) (int, error) {
 
 // Flush makes completed writes stable; its failure is for good.
 func (f *File) Flush() error {
+	f.flush.Lock()
+	defer f.flush.Unlock()
 	if err := f.failed(); err != nil || NoFlush {
 		return err
 	}

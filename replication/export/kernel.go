@@ -122,10 +122,11 @@ func CleanLeftovers(runDir, name string) {
 			continue
 		}
 		dir := filepath.Join(runDir, e.Name())
-		if path := loopOf(filepath.Join(dir, fuseFileName)); path != "" {
+		path := loopOf(filepath.Join(dir, fuseFileName))
+		_ = unix.Unmount(dir, unix.MNT_FORCE|unix.MNT_DETACH) // force: whoever still waits for the predecessor gets an error, the device too
+		if path != "" {
 			detachLoop(path)
 		}
-		_ = unix.Unmount(dir, unix.MNT_FORCE|unix.MNT_DETACH) // force: whoever still waits for the predecessor gets an error
 		_ = os.Remove(dir)
 	}
 	for orphan := loopOf("/" + fuseFileName); orphan != ""; {

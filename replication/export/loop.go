@@ -80,22 +80,10 @@ func freeLoop() (string, error) {
 
 // clearsItself makes a loop device that is mounted by now clear itself at its last close, so that it is gone even if this process is killed
 // before. It says whether that is settled. Only a mount counts: mkfs claims a device too, and closes it again.
-func clearsItself(path string) bool {
-	if !mounted(path) {
-		return false
-	}
-	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return false
-	}
-	defer unix.Close(fd)
-	info, err := unix.IoctlLoopGetStatus64(fd)
-	if err != nil {
-		return errors.Is(err, unix.ENXIO)
-	}
-	info.Flags |= unix.LO_FLAGS_AUTOCLEAR
-	return unix.IoctlLoopSetStatus64(fd, info) == nil
-}
+//
+// Detaching a device that is in use means just that to the kernel, and unlike a change of its flags (LOOP_SET_STATUS64) it does not wait for what is in
+// flight, which may be as long as a hold.
+func clearsItself(path string) bool { return mounted(path) && detachLoop(path) }
 
 // makeLoopNode makes the device node where no devtmpfs or udev does (a private /dev).
 func makeLoopNode(path string, n int) error {
@@ -129,14 +117,13 @@ func mounted(path string) bool {
 	return err == nil && strings.Contains(string(b), device)
 }
 
-// detachLoop clears the device; if it is still in use, it clears itself at its last close.
-func detachLoop(path string) {
-	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return
-	}
-	defer unix.Close(fd)
-	_, _ = unix.IoctlRetInt(fd, unix.LOOP_CLR_FD)
+// detachLoop clears the device; if it is still in use, it clears itself at its last close. A child does it, for attachLoop's reasons. It says whether
+// that is settled.
+func detachLoop(path string) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), attachDeadline)
+	defer cancel()
+	_, err := runLosetup(ctx, "--detach", path)
+	return err == nil
 }
 
 // loopOf finds the loop device on top of a file, by the name that the kernel shows: empty if there is none.

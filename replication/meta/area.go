@@ -384,19 +384,26 @@ type Image struct {
 	Data []byte // from PageImage; WritePages gives it back to the pool
 }
 
-// WritePages writes pages; stable: and flushes. After an error the caller must Touch the pages.
-func (a *Area) WritePages(images []Image, stable bool) error {
+// pagesAtOnce bounds how many neighbouring pages are written in one stroke: 1 MiB.
+const pagesAtOnce = 256
+
+// WritePages writes pages, neighbours together. After an error the caller must Touch the pages.
+func (a *Area) WritePages(images []Image) error {
 	a.bits.Lock()
 	defer a.bits.Unlock()
 	var failed error
-	for _, im := range images {
-		if failed == nil {
-			failed = a.disk.WriteAt(im.Data, a.geo.bits+uint64(im.Page)*block, false)
+	for len(images) > 0 {
+		n := 1
+		for n < len(images) && n < pagesAtOnce && images[n].Page == images[0].Page+n {
+			n++
 		}
-		disk.Free(im.Data)
-	}
-	if failed == nil && stable && len(images) > 0 {
-		failed = a.disk.Flush()
+		if failed == nil {
+			failed = a.writeRun(images[:n])
+		}
+		for _, im := range images[:n] {
+			disk.Free(im.Data)
+		}
+		images = images[n:]
 	}
 	if failed != nil {
 		return fmt.Errorf("cannot write the bitmap: %w", failed)
@@ -404,12 +411,33 @@ func (a *Area) WritePages(images []Image, stable bool) error {
 	return nil
 }
 
+// writeRun writes neighbouring pages.
+func (a *Area) writeRun(images []Image) error {
+	at := a.geo.bits + uint64(images[0].Page)*block
+	if len(images) == 1 {
+		return a.disk.WriteAt(images[0].Data, at, false)
+	}
+	run := disk.Alloc(len(images) * block)
+	defer disk.Free(run)
+	for i, im := range images {
+		copy(run[i*block:], im.Data)
+	}
+	return a.disk.WriteAt(run, at, false)
+}
+
 // WriteBitmap writes every page that changed since it was written last, and flushes: before an orderly stop, and before a state is saved that
 // relies on the bits.
 func (a *Area) WriteBitmap(m *dirty.Bitmap) error {
-	for n, ok := m.Changed(0); ok; n, ok = m.Changed(n + 1) {
-		if err := a.WritePages([]Image{{Page: n, Data: a.PageImage(m, n)}}, false); err != nil {
-			m.Touch(n)
+	n, ok := m.Changed(0)
+	for ok {
+		var images []Image
+		for ; ok && len(images) < pagesAtOnce; n, ok = m.Changed(n + 1) {
+			images = append(images, Image{Page: n, Data: a.PageImage(m, n)})
+		}
+		if err := a.WritePages(images); err != nil {
+			for _, im := range images {
+				m.Touch(im.Page)
+			}
 			return err
 		}
 	}

@@ -150,7 +150,10 @@ func TestLogAtEveryCrashPoint(t *testing.T) {
 				n := dirty.PageOf(uint64(out) * activity.ExtentSize)
 				images = append(images, Image{n, a.PageImage(bits, n)})
 			}
-			if err = a.WritePages(images, true); err != nil {
+			if err = a.WritePages(images); err != nil {
+				break
+			}
+			if err = d.Flush(); err != nil {
 				break
 			}
 			if err = a.LogTransaction(tr); err != nil {

@@ -173,5 +173,11 @@ func (a *attached) recover(node string, boot [16]byte, log *slog.Logger) error {
 		}
 	}
 	a.state, a.bits = state, bits
-	return errors.Join(a.area.WriteBitmap(bits), a.area.ClearLog(), a.area.Save(state))
+	if err := a.area.WriteBitmap(bits); err != nil {
+		return err // the log stands for these bits until they are written: the next try finds it
+	}
+	if err := a.area.ClearLog(); err != nil {
+		return err
+	}
+	return a.area.Save(state)
 }

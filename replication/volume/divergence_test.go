@@ -130,6 +130,28 @@ func TestSplitBrainIsFoundOnBothSidesAndResolved(t *testing.T) {
 	}
 }
 
+// The word "the peer's history goes" is said to the peer once: one that refuses it, because it is primary, and writes on is not overwritten by it later.
+func TestTheWordOfASurvivorIsSaidOnce(t *testing.T) {
+	p := newPair(t, testSize)
+	p.split()
+	p.a.until("split-brain", splitBrain)
+	p.b.until("split-brain", splitBrain)
+	must(t, p.a.client.Resolve(context.Background(), control.Resolve{Discard: "peer"}))
+	p.a.until("split-brain again", splitBrain)
+	must(t, p.b.write(3<<20, pattern(3, 64<<10)))
+	must(t, p.b.flush())
+	must(t, p.b.client.Demote(context.Background()))
+	must(t, p.b.client.Connect(context.Background()))
+	must(t, p.a.client.Connect(context.Background()))
+	p.b.until("split-brain again", splitBrain)
+	p.a.until("split-brain again", splitBrain)
+	p.a.end()
+	p.b.end()
+	if !bytes.Equal(p.b.image()[3<<20:3<<20+64<<10], pattern(3, 64<<10)) {
+		t.Fatal("what the peer wrote after it had refused is gone")
+	}
+}
+
 func TestAnOlderImageIsNoticedBeforeAByteMoves(t *testing.T) {
 	p := newPair(t, testSize)
 	p.both()

@@ -115,7 +115,7 @@ func (l *loop) flushedThere(seq uint64) {
 
 // settleRound ends a round once both sides answered. A lost one is held and done again.
 func (l *loop) settleRound(r *flushRound) {
-	if r.localDue || r.remoteDue {
+	if r.localDue || r.remoteDue || l.round != r { // settled: a disk that fails ends the session, and that settles its round
 		return
 	}
 	l.round = nil

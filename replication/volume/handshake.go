@@ -81,6 +81,7 @@ func (l *loop) splitBrain(s *session, victim bool) error {
 			return nil
 		}
 	}
+	l.discardPeer = false // it was said to this peer as it is now; what that one writes after it has refused is another matter
 	first := !l.state.Flags.Has(replication.SplitBrain)
 	if first {
 		if err := l.save(l.state.FoundSplitBrain()); err != nil {

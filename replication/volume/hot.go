@@ -61,7 +61,7 @@ func (l *loop) activate() {
 // its bits.
 func logActivation(area *meta.Area, d disk.Disk, t activity.Transaction, images []meta.Image) error {
 	if len(t.Evicted) > 0 {
-		if err := area.WritePages(images, false); err != nil {
+		if err := area.WritePages(images); err != nil {
 			return err
 		}
 		if err := d.Flush(); err != nil {

@@ -18,8 +18,9 @@ const (
 	receiveBuffer = 256 << 10
 	// receiveBound is how many bytes of data of the peer wait for the disk; its own bounds keep it well below.
 	receiveBound = 128 << 20
-	// writeDeadline is for one batch on one connection.
+	// writeDeadline is for deadlineBytes on one connection, whatever is queued behind them: a slow line is not a dead one.
 	writeDeadline = 10 * time.Second
+	deadlineBytes = 1 << 20
 )
 
 // link is a pair of connections to the peer, tied by a token: data in order, acknowledgements beside it.
@@ -258,11 +259,14 @@ func (o *outbox) drain() error {
 		if batch, open = o.take(batch); !open {
 			return o.ending()
 		}
-		if err := o.conn.SetWriteDeadline(time.Now().Add(writeDeadline)); err != nil {
-			return err
-		}
-		sent := uint64(0)
+		sent, renewed := uint64(0), uint64(0)
 		for i := range batch {
+			if i == 0 || sent-renewed >= deadlineBytes {
+				renewed = sent
+				if err := o.conn.SetWriteDeadline(time.Now().Add(writeDeadline)); err != nil {
+					return err
+				}
+			}
 			m := &batch[i]
 			m.Size, m.Sum = uint32(len(m.payload)), wire.Sum(m.payload)
 			if _, err := w.Write(m.Append(head[:0])); err != nil {

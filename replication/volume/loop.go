@@ -41,6 +41,7 @@ func free(b []byte)      { disk.Free(b) }
 //	link readers -------------'    '--outbox--> link senders
 type loop struct {
 	config control.Config
+	node   string // of the configuration; any goroutine may read it
 	log    *slog.Logger
 	box    *mailbox
 	jobs   chan func()
@@ -96,7 +97,7 @@ type loop struct {
 	seeking       bool // the disk is being opened, beside the loop
 	paused        bool
 	revoked       string             // why the role was taken away while connected; the licence ends with the connection
-	discardPeer   bool               // a person's word: the peer's history goes
+	discardPeer   bool               // a person's word, to be said to the peer once: its history goes
 	saidFailed    *replication.Epoch // the peer was told that there is no disk here, under this epoch
 	verdict       replication.Verdict
 
@@ -121,11 +122,11 @@ func (l *loop) run(ctx context.Context) {
 	defer tick.Stop()
 	var batch []event
 	for {
+		due := false
 		select {
 		case <-l.box.wake:
 		case <-tick.C:
-			l.now = time.Now()
-			l.tick()
+			due = true
 		case <-ctx.Done():
 			l.shutDown()
 			return
@@ -135,6 +136,10 @@ func (l *loop) run(ctx context.Context) {
 		batch = l.box.take(batch)
 		for _, e := range batch {
 			e.happen(l)
+		}
+		if due { // after what came: a loop that stood still must not judge others' silence before it has heard them
+			l.now = time.Now()
+			l.tick()
 		}
 		l.noteHolding()
 	}
@@ -248,6 +253,7 @@ func (l *loop) save(next replication.State) error {
 	if next == l.state {
 		return nil
 	}
+	defer l.stillHere()()
 	if err := l.area.Save(next); err != nil {
 		return err
 	}
@@ -319,9 +325,9 @@ func (l *loop) willing() error {
 	no := func(code, text string) error { return &refusal{wire.Refuse{Code: code, Text: text}} }
 	switch {
 	case !l.wanting.Load():
-		return no("stand_alone", "replication is disconnected on node "+l.config.Node+": connect it there")
+		return no("stand_alone", "replication is disconnected on node "+l.node+": connect it there")
 	case l.hello.Load() == nil:
-		return no("no_disk", "the volume of node "+l.config.Node+" has no working disk")
+		return no("no_disk", "the volume of node "+l.node+" has no working disk")
 	}
 	return nil
 }
@@ -388,7 +394,7 @@ func (l *loop) writePagesLazily() {
 	l.activating = true // in order with the pages of a transaction
 	l.pagesDone.Add(1)
 	l.jobs <- func() {
-		err := area.WritePages(images, false)
+		err := area.WritePages(images)
 		l.pagesDone.Done()
 		l.box.post(call(func(l *loop) {
 			l.activating = false
@@ -403,8 +409,33 @@ func (l *loop) writePagesLazily() {
 
 // writeBitmap makes the bitmap durable, in the loop. Older images of pages that a worker still writes go first.
 func (l *loop) writeBitmap() error {
+	defer l.stillHere()()
 	l.pagesDone.Wait()
 	return l.area.WriteBitmap(l.bits)
+}
+
+// stillHere pings the peer while the loop waits for its own disk, until the result is called: an ordinary disk under load may take longer for a flush than
+// the peer takes silence for. Not for longer than a disk may owe an answer.
+func (l *loop) stillHere() (stop func()) {
+	s := l.session
+	if s == nil {
+		return func() {}
+	}
+	ack, done, until := s.link.ack, make(chan struct{}), time.Now().Add(ackDeadline)
+	begin := time.AfterFunc(pingEvery, func() {
+		for time.Now().Before(until) {
+			ack.post(outMessage{Header: wire.Header{Kind: wire.KindPing}})
+			select {
+			case <-done:
+				return
+			case <-time.After(pingEvery):
+			}
+		}
+	})
+	return func() {
+		begin.Stop()
+		close(done)
+	}
 }
 
 // shutDown closes in order what an orderly end of the process allows; a primary stays one in its metadata.

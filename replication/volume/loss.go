@@ -106,6 +106,7 @@ func (l *loop) drained() {
 		return
 	}
 	l.dying, l.draining, l.linkEnded = nil, false, false
+	l.counters.sent = l.sentBytes(s)
 	s.link.result <- outcome{refused: !s.live && s.ended.Code != "lost", again: s.ended.Again}
 	if next := l.nextLink; next != nil {
 		l.nextLink = nil

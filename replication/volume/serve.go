@@ -102,6 +102,7 @@ func (l *loop) closeKernelThen(lazy bool, done func(error)) {
 		err := k.Close(lazy)
 		l.box.post(call(func(l *loop) {
 			if err == nil && l.kernel == k {
+				l.kernelDevice.abandoned.Store(true) // somebody may still hold it open, who asked for no exclusive access
 				l.kernel = nil
 				l.mounted.Store(false)
 			}

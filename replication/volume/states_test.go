@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -97,6 +98,52 @@ func TestALocalDiskErrorHandsOver(t *testing.T) {
 	must(t, err)
 	if string(p.b.read(0, 4096)) != string(pattern(1, 4096)) {
 		t.Fatal("the acknowledged write is missing")
+	}
+}
+
+// A disk that takes longer to store a state than the peer takes silence for does not cost the connection.
+func TestASlowDiskKeepsTheConnection(t *testing.T) {
+	p := newPair(t, testSize)
+	p.both()
+	p.a.promote(1)
+	before := p.b.status()
+	must(t, os.WriteFile(p.a.config.Faults, []byte(`{"mode":"slow","delay_ms":900}`), 0o600))
+	time.Sleep(60 * time.Millisecond) // the control file is looked at every 50 ms
+	p.a.inLoop(func(l *loop) {
+		began := time.Now()
+		l.advanceMark()
+		if took := time.Since(began); took < deadAfter {
+			t.Errorf("nothing proven: the mark was stored within %v", took)
+		}
+	})
+	p.a.fault("ok")
+	if now := p.b.status(); now.Session != before.Session || now.Connection != "Connected" {
+		t.Errorf("session %d became %d, %s (%s)", before.Session, now.Session, now.Connection, now.Reason)
+	}
+}
+
+// A disk that fails in a flush, while the peer's part of it is still due, ends the flush once.
+func TestAFailedFlushEndsOnce(t *testing.T) {
+	p := newPair(t, testSize)
+	p.both()
+	p.a.promote(1)
+	must(t, p.a.write(0, pattern(1, 4096)))
+	thaw := p.b.hang()
+	defer thaw()
+	var ended atomic.Int32
+	p.a.inLoop(func(l *loop) {
+		l.inFlight.add(512)
+		r := &export.Request{Op: export.Flush, Done: func(error) { ended.Add(1) }}
+		(*submitted)(&op{from: l.device(), req: r}).happen(l)
+		if l.round == nil || !l.round.localDue || !l.round.remoteDue {
+			t.Error("no flush is under way on both sides")
+			return
+		}
+		l.flushedHere(l.round, errors.New("injected"))
+	})
+	p.a.inLoop(func(*loop) {})
+	if n := ended.Load(); n != 1 {
+		t.Errorf("the flush ended %d times", n)
 	}
 }
 

@@ -90,7 +90,7 @@ func newLoop(o Options) (*loop, error) {
 		return nil, fmt.Errorf("the volume's configuration names no %s", missing(c))
 	}
 	l := &loop{
-		config: c, log: o.Log.With("volume", c.Name), box: newMailbox(), jobs: make(chan func(), 4096),
+		config: c, node: c.Node, log: o.Log.With("volume", c.Name), box: newMailbox(), jobs: make(chan func(), 4096),
 		inFlight: newBudget(inFlightMax), readFlight: newBudget(inFlightMax), news: newNews(), now: time.Now(), boot: bootName(),
 		bits: dirty.New(0), hot: activity.New(activity.Slots),
 		writing: map[*op]struct{}{}, reading: map[*op]struct{}{}, remote: map[uint64]*op{},
@@ -141,14 +141,14 @@ func (l *loop) close() {
 			l.log.Warn("the kernel device was not removed", "why", err)
 		}
 	}
-	l.finishOff(3 * time.Second)
-	if l.disk != nil {
+	if l.finishOff(3*time.Second) && l.disk != nil {
 		l.disk.Close()
 	}
 }
 
-// finishOff lets the loop's last events happen until nothing runs beside it, at most for d: open requests end with errors, links close.
-func (l *loop) finishOff(d time.Duration) {
+// finishOff lets the loop's last events happen until nothing runs beside it, at most for d: open requests end with errors, links close. It says whether
+// nothing runs any more; else the disk may still be in use.
+func (l *loop) finishOff(d time.Duration) bool {
 	idle := make(chan struct{})
 	go func() { // ends with the last task
 		l.tasks.Wait()
@@ -162,13 +162,14 @@ func (l *loop) finishOff(d time.Duration) {
 		case <-tasks:
 			tasks = nil
 		case <-deadline.C:
-			return // a stuck disk or kernel device; the process ends anyway
+			return false // a stuck disk or kernel device; the process ends anyway
 		}
 		for _, e := range l.box.take(nil) {
 			e.happen(l)
 		}
 	}
 	close(l.jobs)
+	return true
 }
 
 // newID is a random name of a generation.
