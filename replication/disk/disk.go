@@ -13,8 +13,6 @@ type Disk interface {
 	WriteAt(p []byte, off uint64, fua bool) error
 	// Flush makes every write that completed before the call stable. After a failed flush every later write and flush fails.
 	Flush() error
-	// Discard tells that the range is not needed; it reads as zeroes or as before.
-	Discard(off, length uint64) error
 	// WriteZeroes makes the range read as zeroes; unmap: it may become a hole.
 	WriteZeroes(off, length uint64, unmap bool) error
 	Close() error

@@ -311,21 +311,6 @@ func (f *File) Flush() error {
 	}
 }
 
-// Discard punches a hole into the blocks that the range covers in full. A disk that cannot is not an error: it is an advice.
-func (f *File) Discard(off, length uint64) error {
-	if err := errors.Join(f.check(off, length), f.failed()); err != nil {
-		return err
-	}
-	first, end := up(off), (off+length)/Align*Align
-	if first >= end {
-		return nil
-	}
-	if err := f.fallocate(unix.FALLOC_FL_PUNCH_HOLE, first, end-first); err != nil && !unsupported(err) {
-		return fmt.Errorf("cannot discard on %s at %d: %w", f.path, first, err)
-	}
-	return nil
-}
-
 // WriteZeroes zeroes by the file system or device where it can, else by writing.
 func (f *File) WriteZeroes(off, length uint64, unmap bool) error {
 	if err := errors.Join(f.check(off, length), f.failed()); err != nil {

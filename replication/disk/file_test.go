@@ -50,12 +50,6 @@ func TestAgainstModel(t *testing.T) {
 			case 0:
 				clear(p)
 				err = f.WriteZeroes(off, n, step%2 == 0)
-			case 1:
-				inner := p[min(up(off)-off, n):]
-				if end := (off + n) / Align * Align; end > up(off) {
-					clear(inner[:end-up(off)])
-				}
-				err = f.Discard(off, n)
 			default:
 				for i := range p {
 					p[i] = byte(chance.Uint32())
@@ -138,7 +132,7 @@ func TestBeyondTheEnd(t *testing.T) {
 		t.Fatalf("size %d: the part of a block at the end does not count", f.Size())
 	}
 	p := make([]byte, 10)
-	for _, err := range []error{f.ReadAt(p, 1<<20-5), f.WriteAt(p, 1<<20-5, false), f.Discard(1<<20, 1), f.WriteZeroes(^uint64(0), 2, false)} {
+	for _, err := range []error{f.ReadAt(p, 1<<20-5), f.WriteAt(p, 1<<20-5, false), f.WriteZeroes(^uint64(0), 2, false)} {
 		if err == nil || !strings.Contains(err.Error(), "beyond the end") {
 			t.Error(err)
 		}
@@ -164,7 +158,7 @@ func TestFailedFlushIsForGood(t *testing.T) {
 	if err == nil {
 		t.Fatal("the flush did not fail")
 	}
-	for _, err := range []error{f.Flush(), f.WriteAt(make([]byte, Align), 0, false), f.WriteZeroes(0, Align, true), f.Discard(0, Align)} {
+	for _, err := range []error{f.Flush(), f.WriteAt(make([]byte, Align), 0, false), f.WriteZeroes(0, Align, true)} {
 		if !errors.Is(err, ErrFlushed) {
 			t.Error("after a failed flush:", err)
 		}

@@ -65,7 +65,7 @@ func (m *Memory) Crash(seed uint64) *Memory {
 	return from(after)
 }
 
-// StopAfter lets n more changes (writes, flushes, discards) happen; the next one takes effect in the cache only, and from it on every call fails.
+// StopAfter lets n more changes (writes, flushes, zeroes) happen; the next one takes effect in the cache only, and from it on every call fails.
 func (m *Memory) StopAfter(n int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -189,9 +189,6 @@ func (m *Memory) Flush() error {
 	clear(m.pending)
 	return nil
 }
-
-// Discard zeroes the range.
-func (m *Memory) Discard(off, length uint64) error { return m.WriteZeroes(off, length, true) }
 
 // WriteZeroes zeroes the range.
 func (m *Memory) WriteZeroes(off, length uint64, _ bool) error {

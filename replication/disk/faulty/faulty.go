@@ -258,12 +258,7 @@ func (l *layer) Flush() error {
 	return err
 }
 
-// Discard and WriteZeroes settle what is held of the range first, then act on the disk at once.
-func (l *layer) Discard(off, length uint64) error {
-	return l.punch(off, length, func() error { return l.under.Discard(off, length) })
-}
-
-// WriteZeroes see Discard.
+// WriteZeroes settles what is held of the range first, then acts on the disk at once.
 func (l *layer) WriteZeroes(off, length uint64, unmap bool) error {
 	return l.punch(off, length, func() error { return l.under.WriteZeroes(off, length, unmap) })
 }
