@@ -198,7 +198,7 @@ func refusal(err error) error {
 }
 
 func (h *volumeHandle) Promote(ctx context.Context, o engine.PromoteOrder) error {
-	_, err := h.client.Promote(ctx, control.Promote{Epoch: epochOf(o.Epoch), Permission: o.Permit, Force: o.Force, Reason: string(o.Reason)})
+	_, err := h.client.Promote(ctx, control.Promote{Epoch: epochOf(o.Epoch), Permission: o.Permit, Session: o.Session, Force: o.Force, Reason: string(o.Reason)})
 	return err
 }
 

@@ -12,7 +12,13 @@ const (
 )
 
 // promote begins the promotion: the epoch is raised and stored, and a permission that the reason carries goes with it.
+//
+// None goes with it while a volume is connected to a living peer: that one counts on a promise then, and may act on it if the connection is lost before
+// the volume is Primary.
 func (t *turn) promote(why, permit Reason, force bool) {
+	if t.together() {
+		permit = ""
+	}
 	t.own = Epoch{Counter: t.durable.Epoch.Counter + 1, Node: t.f.Node}
 	t.durable.Epoch = t.own
 	t.durable.Serving, t.durable.ServingBoot = true, t.f.Boot

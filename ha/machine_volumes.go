@@ -1,6 +1,9 @@
 package ha
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // said returns what the peer's newest fresh beat says of a volume; nil = nothing.
 func (t *turn) said(name string) *VolumeSaying {
@@ -46,6 +49,16 @@ func (t *turn) followVolumes() {
 	if t.beat != nil && t.rival() {
 		t.entitled = false
 	}
+	if t.role == Promoting && t.proc.Permit != "" && t.together() {
+		p := *t.proc
+		p.Permit = ""
+		t.start(p)
+	}
+}
+
+// together says whether some volume mirrors to a living peer.
+func (t *turn) together() bool {
+	return t.peer.verdict == PeerAlive && slices.ContainsFunc(t.f.Volumes, func(v VolumeFact) bool { return v.Connected })
 }
 
 // holdsPrimary says whether volumes are, or may still be, Primary here by right.

@@ -85,8 +85,10 @@ type VolumeState struct {
 type PromoteOrder struct {
 	Epoch  ha.Epoch
 	Permit string // the permission that the promotion carries; empty = none
-	Force  bool   // although not UpToDate: a person's word
-	Reason ha.Reason
+	// Session that was lost when the permission was decided upon: met again since, the peer counts on a promise, and the permission is void.
+	Session uint64
+	Force   bool // although not UpToDate: a person's word
+	Reason  ha.Reason
 }
 
 // Volume is this node's side of one volume. Every call ends at its context's deadline.

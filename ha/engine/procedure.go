@@ -48,6 +48,7 @@ type job struct {
 	peer      probeTarget
 	services  placement
 	mu        sync.Mutex
+	sessions  map[*volume]uint64           // of each volume, when the procedure was decided upon
 	devices   map[string]string            // volume to kernel device
 	recent    map[netip.Prefix]string      // strangers on the addresses, as looked for lately; nil = not known
 	strangers chan map[netip.Prefix]string // the one answer of searchStrangers
@@ -131,9 +132,11 @@ type savedProcedure struct {
 
 func (e *engine) newJob(p ha.Procedure) *job {
 	j := &job{e: e, procedure: p, settings: e.settings, wishes: wishes(e.settings), peer: e.peerTarget(),
-		services: e.placement(), recent: e.recentStrangers(now()), devices: map[string]string{}, strangers: make(chan map[netip.Prefix]string, 1)}
+		services: e.placement(), recent: e.recentStrangers(now()), sessions: map[*volume]uint64{}, devices: map[string]string{}, strangers: make(chan map[netip.Prefix]string, 1)}
 	for _, name := range e.volumeNames() {
-		j.volumes = append(j.volumes, e.volumes[name])
+		v := e.volumes[name]
+		j.volumes = append(j.volumes, v)
+		j.sessions[v] = decidedOn(e.facts, name).Session
 	}
 	return j
 }

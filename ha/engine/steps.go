@@ -102,7 +102,7 @@ func (j *job) promote(ctx context.Context) error {
 		if s := v.fact(); s.Role == ha.Primary && j.keepsRole(s) {
 			return nil
 		}
-		order := PromoteOrder{Epoch: j.procedure.Epoch, Permit: j.procedure.Permit, Force: j.procedure.Force, Reason: j.procedure.Reason}
+		order := PromoteOrder{Epoch: j.procedure.Epoch, Permit: j.procedure.Permit, Session: j.sessions[v], Force: j.procedure.Force, Reason: j.procedure.Reason}
 		if err := v.handle.Promote(ctx, order); err != nil {
 			return err
 		}

@@ -145,7 +145,7 @@ func (w *World) checkEpoch(a, b *Node) {
 // checkHold: a hold without an end has a condition that names the action.
 func (w *World) checkHold(n *Node, v *volume) {
 	e := &n.engine
-	if !n.running() || !e.up || e.fresh || len(v.held) == 0 || v.connected || w.Now-e.stepAt > time.Second {
+	if !n.running() || !e.up || e.fresh || len(v.held) == 0 || v.connected || w.Now-e.stepAt > 300*time.Millisecond { // one that stands still says nothing
 		return
 	}
 	d := w.longestDead()

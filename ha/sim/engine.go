@@ -44,14 +44,15 @@ type question struct {
 
 // procedure is what is being carried out.
 type procedure struct {
-	id    uint64
-	plan  ha.Procedure
-	step  int
-	due   time.Duration
-	state ha.ProcedureState
-	where string
-	fails bool
-	late  bool
+	id       uint64
+	plan     ha.Procedure
+	sessions []uint64 // of the volumes, when it began
+	step     int
+	due      time.Duration
+	state    ha.ProcedureState
+	where    string
+	fails    bool
+	late     bool
 }
 
 // KillEngine kills the engine; it is back after d.
@@ -313,7 +314,7 @@ var steps = map[ha.ProcedureKind][]string{
 
 func (n *Node) begin(p ha.Procedure) {
 	e := &n.engine
-	e.proc = procedure{id: p.ID, plan: p, state: ha.ProcedureRunning, due: n.w.Now + n.w.between(20*time.Millisecond, 200*time.Millisecond)}
+	e.proc = procedure{id: p.ID, plan: p, sessions: n.sessions(), state: ha.ProcedureRunning, due: n.w.Now + n.w.between(20*time.Millisecond, 200*time.Millisecond)}
 	e.proc.where = steps[p.Kind][0]
 	if p.Kind == ha.ProcedureRevoke {
 		n.address, n.services = false, false
@@ -367,6 +368,13 @@ func (n *Node) carryOut() {
 	}
 }
 
+func (n *Node) sessions() (list []uint64) {
+	for _, v := range n.vols {
+		list = append(list, v.session)
+	}
+	return list
+}
+
 // do carries out one step.
 func (n *Node) do(name string, p *procedure) bool {
 	up := p.plan.Kind == ha.ProcedurePromote || p.plan.Kind == ha.ProcedureRecover
@@ -375,11 +383,15 @@ func (n *Node) do(name string, p *procedure) bool {
 		if n.w.Options.NoVolume {
 			return true
 		}
-		for _, v := range n.vols {
+		for i, v := range n.vols {
+			order := p.plan
+			if v.session != p.sessions[i] {
+				order.Permit = "" // they met again since
+			}
 			switch {
 			case !up:
 				v.demote()
-			case v.role != ha.Primary && !v.promote(p.plan):
+			case v.role != ha.Primary && !v.promote(order):
 				return false
 			}
 		}

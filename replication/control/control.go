@@ -115,8 +115,10 @@ type Promote struct {
 	Epoch Epoch `json:"epoch"`
 	// Permission that the promotion carries; "" = none: the volume holds until Connected or permitted.
 	Permission string `json:"permission"`
-	Force      bool   `json:"force"` // although not UpToDate: a person's word
-	Reason     string `json:"reason"`
+	// Session whose loss the permission is for, 0 = not known: if another was had since, it is void, and the promotion carries none.
+	Session uint64 `json:"session"`
+	Force   bool   `json:"force"` // although not UpToDate: a person's word
+	Reason  string `json:"reason"`
 }
 
 // Revoke takes the role away.

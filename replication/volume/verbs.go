@@ -31,7 +31,7 @@ func (l *loop) promote(p control.Promote) error {
 		}
 	}
 	next, err := l.state.Promote(replication.Epoch(p.Epoch), p.Force)
-	if err == nil && p.Permission != "" && !ready {
+	if err == nil && p.Permission != "" && !ready && (p.Session == 0 || p.Session == l.newestSession()) {
 		next, err = next.Permit(replication.Epoch(p.Epoch), p.Permission, l.boot)
 	}
 	if err != nil {
