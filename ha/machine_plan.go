@@ -190,6 +190,9 @@ func (t *turn) standingBlockers() []Reason {
 	if t.f.Now < t.retryAt {
 		all = append(all, ReasonPromoteFailed)
 	}
+	if t.f.Unstored {
+		all = append(all, ReasonUnstored)
+	}
 	switch {
 	case t.peer.hasFailed:
 		all = append(all, ReasonPeerFailed)

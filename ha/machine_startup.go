@@ -174,6 +174,10 @@ func (t *turn) arbitrate() {
 	case CompareDiverged:
 		t.settle(ReasonSplitBrain)
 	case CompareRefused:
+		if why, ok := t.provenAlone(); ok && t.peerHasNoDisk() {
+			t.startProven(why)
+			return
+		}
 		t.settle(t.undecided())
 	case CompareAhead:
 		t.startIf(fit, ReasonDataAhead)
@@ -341,11 +345,26 @@ func (t *turn) alone() {
 		t.settle(why)
 		return
 	}
+	t.startProven(why)
+}
+
+// startProven starts on this node's own record.
+func (t *turn) startProven(why Reason) {
 	permit := Reason("")
 	if why == ReasonRecordProves {
 		permit = why
 	}
 	t.promote(why, permit, why == ReasonRecordProves && t.mustForce())
+}
+
+// peerHasNoDisk: by its own fresh word the peer has no disk for any of the volumes, so there is nothing to compare with.
+func (t *turn) peerHasNoDisk() bool {
+	for _, v := range t.f.Volumes {
+		if s := t.said(v.Name); s == nil || s.Disk != Diskless && s.Disk != DiskFailed {
+			return false
+		}
+	}
+	return len(t.f.Volumes) > 0
 }
 
 // provenAlone says whether this node may start without having heard the other one, and why (not).

@@ -173,14 +173,15 @@ func (e *engine) keepAddresses(f ha.Facts, p ha.Plan) {
 	askConflicts := f.Now.Sub(e.addresses.askedAt) > conflictEvery
 	known := e.addresses.conflicts
 	e.goRun("addresses on", func(ctx context.Context) {
-		if askConflicts && !e.addressesRecentlyHeld(want) {
+		asked := askConflicts && (len(known) > 0 || !e.addressesRecentlyHeld(want)) // a stranger may have gone meanwhile
+		if asked {
 			known = e.findConflicts(ctx, want, target)
 		}
 		err := e.putAddresses(ctx, want, known)
 		take := e.readHeld()
 		e.post(func() {
 			take()
-			e.addressesDone(err, known, askConflicts)
+			e.addressesDone(err, known, asked)
 		})
 	})
 }

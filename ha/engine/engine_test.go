@@ -168,6 +168,10 @@ func heldNow(b *bench) []wish {
 func TestStrangerKeepsTheAddress(t *testing.T) {
 	b := newBench(t, false)
 	b.heart.peer = peerSlave
+	other := testSettings(false).Addresses[0]
+	other.Device, other.Address = "wan", netip.MustParsePrefix("10.88.2.100/24") // which no stranger has
+	other.MasterAddress, other.SlaveAddress = netip.MustParseAddr("10.88.2.1"), netip.MustParseAddr("10.88.2.2")
+	b.settings.all[0].Addresses = append(b.settings.all[0].Addresses, other)
 	b.computer.stranger = map[netip.Prefix]string{wishes(testSettings(false))[0].Address: "02:00:00:00:00:99"}
 	b.start()
 	s := b.await("condition", func(s control.Status) bool {
@@ -181,6 +185,10 @@ func TestStrangerKeepsTheAddress(t *testing.T) {
 	if held(s) {
 		t.Error("the address was taken although a stranger has it")
 	}
+	b.computer.mu.Lock()
+	b.computer.stranger = nil
+	b.computer.mu.Unlock()
+	b.await("the address is taken when the stranger is gone", held)
 }
 
 // A volume that is taken out of the settings while it is in use: what needs it ends before it is unmounted, does not come back on the bare

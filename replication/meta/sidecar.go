@@ -119,6 +119,10 @@ func OpenChecked(d disk.Disk, dir, name, identity string) (*Area, Found, error) 
 			a, found.Moved, err = moved, true, nil
 		}
 	}
+	if sideErr == nil && errors.As(err, &foreign) { // this volume was on it: it is no stranger's disk
+		err = fmt.Errorf("the metadata of volume %s at its end are damaged or overwritten (before them it holds %s): nothing on it is touched; "+
+			"if the other node has the data, wipe it with wipefs -a and create the volume on it anew, else keep it", name, foreign.What)
+	}
 	if err != nil {
 		return nil, found, err
 	}
