@@ -88,6 +88,7 @@ type peerMemory struct {
 	roundAt   Instant // beginning of the newest probe round that was completed
 	goneAt    Instant // since when its beats say that its engine is gone
 	wake      Instant // end of the newest lateness of D/2 or more of our own
+	slept     Instant // end of the newest of D or more
 	heart     Instant // start of the heart process that was seen last
 	engineAt  Instant // since when its engine has been heard without a gap; zero = it is not
 	// confirmed is when we sent the newest beat that the peer confirmed; kept here, because a restarted heart knows of none.
@@ -123,6 +124,7 @@ type volumeMemory struct {
 	seenPrimary bool     // seen as Primary in this mastership
 	oddSince    Instant  // Master, but the volume is away or Secondary, since then
 	endLicence  Reason
+	lapsed      bool // the peer's promises had a gap since both were connected
 	asked       asked   // the peer's newest request to store Outdated
 	askedAt     Instant // when it was heard first
 	// promised is until when the peer acknowledges nothing alone by what its beats have promised, counted for the worst; zero = it never was heard.

@@ -13,6 +13,9 @@ func (t *turn) hear() {
 		t.peer.wake = h.WokeAt
 		t.note("late", Warning, "failover", "This node was asleep for "+h.Late.Round(time.Millisecond).String()+"; the other node's time-out starts again.")
 	}
+	if h.Late >= t.d && h.WokeAt > t.peer.slept {
+		t.peer.slept = h.WokeAt
+	}
 	t.heedHeartsGap()
 	t.noteLinks()
 }
@@ -28,6 +31,9 @@ func (t *turn) heedHeartsGap() {
 	t.peer.heart = since
 	if restarted && confirmed != 0 && since.Sub(confirmed) >= t.d/2 && since > t.peer.wake {
 		t.peer.wake = since
+		if since.Sub(confirmed) >= t.d {
+			t.peer.slept = since
+		}
 		t.note("late", Warning, "failover", "This node's heart was away for "+since.Sub(confirmed).Round(time.Millisecond).String()+"; the other node's time-out starts again.")
 	}
 }

@@ -58,3 +58,36 @@ func TestSleeperDoesNotRecover(t *testing.T) {
 		}
 	}
 }
+
+// TestWakingSlaveTrustsNoStaleConnection: a slave that slept, while the master went on alone and started its machine anew, sees the new boot before its
+// volume notices that the connection is dead. Its copy may be older, so it may not be promoted for that (found in the lab).
+func TestWakingSlaveTrustsNoStaleConnection(t *testing.T) {
+	f := pair()
+	f.Durable = Durable{Armed: true, Epoch: Epoch{4, "b"}}
+	beat := *f.Other.Beat
+	beat.Role, beat.Epoch, beat.Boot = Master, Epoch{4, "b"}, BootName{9}
+	beat.Volumes = []VolumeSaying{{Name: "data", Generation: f.Volumes[0].Generation, Role: Primary, Disk: UpToDate, Connected: true, Promise: 4500 * time.Millisecond}}
+	f.Other.Beat = &beat
+	m := NewMachine(f.Durable)
+	if p := m.Step(f); p.Role != Slave {
+		t.Fatalf("%s, want a slave", p.Role)
+	}
+	f.Now = f.Now.Add(8 * time.Second)
+	again := beat
+	again.Boot, again.Role = BootName{10}, Starting
+	again.Volumes = []VolumeSaying{{Name: "data", Generation: "newer", Role: Secondary, Disk: Consistent, Promise: 4500 * time.Millisecond}}
+	f.Other.Beat, f.Other.FreshAt, f.Other.Confirmed, f.Other.EchoedSent = &again, f.Now, f.Now, f.Now
+	for i := range f.Heart.Links {
+		f.Heart.Links[i].FreshAt, f.Heart.Links[i].HeardAt = f.Now, f.Now
+	}
+	if p := m.Step(f); p.Role != Slave && p.Role != Blocked {
+		t.Fatalf("%s (%s): promoted on a connection that only this side believes in", p.Role, p.Reason)
+	}
+	f.Now = f.Now.Add(time.Second) // the volume has noticed
+	f.Volumes = slices.Clone(f.Volumes)
+	f.Volumes[0].Connected, f.Volumes[0].Licence, f.Volumes[0].PeerDisk = false, true, DUnknown
+	f.Other.FreshAt, f.Other.Confirmed, f.Other.EchoedSent = f.Now, f.Now, f.Now
+	if p := m.Step(f); p.Procedure != nil && p.Procedure.Kind == ProcedurePromote || p.Volumes[0].EndLicence == "" {
+		t.Errorf("%s, end of licence %q: its licence has ended with the promise", p.Role, p.Volumes[0].EndLicence)
+	}
+}

@@ -25,15 +25,15 @@ func (t *turn) followVolumes() {
 		m := t.memory(v.Name)
 		t.followPromise(m, t.said(v.Name))
 		together := v.Connected && t.peer.verdict == PeerAlive
+		if t.meets(v) {
+			m.endLicence, m.lapsed = "", false
+		}
 		if together || v.Session != m.session {
 			m.permit, m.request, m.answer = "", nil, nil
 			m.session = v.Session
 		}
-		if together {
-			m.endLicence = ""
-			if s := t.said(v.Name); t.beat != nil && s != nil && s.Connected {
-				m.sureAt = t.f.Other.FreshAt
-			}
+		if t.meets(v) {
+			m.sureAt = t.f.Other.FreshAt
 		}
 		if m.permit == "" && v.Permission != "" && !together && t.holdsPrimary() {
 			m.permit = Reason(v.Permission)
@@ -69,18 +69,17 @@ func (t *turn) holdsPrimary() bool {
 // endLicence ends a secondary's licence when its own loop slept, when the peer's promise ran out, or in a split-brain (30-decisions,
 // "A secondary's UpToDate is a licence"). The first decision that is "no" ends it in refuse.
 func (t *turn) endLicence(v VolumeFact, m *volumeMemory) {
-	if v.Connected && t.peer.verdict == PeerAlive || m.endLicence != "" || t.holdsPrimary() || v.NeverHadPeer {
+	if t.meets(v) || m.endLicence != "" || t.holdsPrimary() || v.NeverHadPeer {
 		return
 	}
-	h := t.f.Heart
 	switch {
 	case v.SplitBrain:
 		m.endLicence = ReasonSplitBrain
 	case v.Vowed:
 		m.endLicence = ReasonVowed
-	case h.Late >= t.d && h.WokeAt > m.sureAt:
+	case t.peer.slept > m.sureAt:
 		m.endLicence = ReasonLicenceLate
-	case t.promiseOver(m), m.promised == 0 && t.gone() && !v.Connected: // a promise that nobody here remembers has run out
+	case t.promiseOver(m), m.lapsed, m.promised == 0 && t.gone() && !v.Connected: // a promise that nobody here remembers has run out
 		m.endLicence = ReasonLicencePromise
 	default:
 		return
@@ -117,6 +116,9 @@ func peerStored(permit Reason) bool {
 // that no longer hears us says less with each beat, because it counts down: that takes nothing back. Only "for 0 ms" does: it was permitted.
 func (t *turn) followPromise(m *volumeMemory, s *VolumeSaying) {
 	sent := t.f.Other.EchoedSent
+	if m.promised != 0 && sent > m.promised {
+		m.lapsed = true // nothing bound it in between, when this node may have been asleep: the new word does not cover that
+	}
 	switch {
 	case s == nil || sent == 0:
 	case s.Promise == 0:
@@ -124,6 +126,13 @@ func (t *turn) followPromise(m *volumeMemory, s *VolumeSaying) {
 	default:
 		m.promised = max(m.promised, sent.Add(s.Promise/20*19))
 	}
+}
+
+// meets says whether a volume is connected by both sides' word. Its own alone may be stale: a node that wakes has not noticed yet that the other one died, or
+// started again, meanwhile.
+func (t *turn) meets(v VolumeFact) bool {
+	s := t.said(v.Name)
+	return v.Connected && t.peer.verdict == PeerAlive && t.beat != nil && s != nil && s.Connected
 }
 
 // promiseOver says whether the peer may have begun to acknowledge alone. It is remembered here: a heart that was restarted knows of no beat.
@@ -144,11 +153,11 @@ func (t *turn) dataBlocker(v VolumeFact) Reason {
 		return r
 	}
 	switch {
-	case v.NeverHadPeer, t.entitled, v.Connected && t.peer.verdict == PeerAlive:
+	case v.NeverHadPeer, t.entitled, t.meets(v):
 		return ""
 	case m.endLicence != "":
 		return m.endLicence
-	case !v.Connected && !v.Licence:
+	case v.Connected && t.peer.verdict == PeerAlive, !v.Connected && !v.Licence:
 		return ReasonNoLicence
 	}
 	return ""
