@@ -124,7 +124,7 @@ type volumeMemory struct {
 	seenPrimary bool     // seen as Primary in this mastership
 	oddSince    Instant  // Master, but the volume is away or Secondary, since then
 	endLicence  Reason
-	lapsed      bool // the peer's promises had a gap since both were connected
+	lapsed      bool    // the peer's promises had a gap since both were connected
 	asked       asked   // the peer's newest request to store Outdated
 	askedAt     Instant // when it was heard first
 	// promised is until when the peer acknowledges nothing alone by what its beats have promised, counted for the worst; zero = it never was heard.
