@@ -26,14 +26,11 @@ func (t *turn) followVolumes() {
 		t.followPromise(m, t.said(v.Name))
 		together := v.Connected && t.peer.verdict == PeerAlive
 		if t.meets(v) {
-			m.endLicence, m.lapsed = "", false
+			m.endLicence, m.lapsed, m.sureAt = "", false, t.f.Other.FreshAt
 		}
 		if together || v.Session != m.session {
 			m.permit, m.request, m.answer = "", nil, nil
 			m.session = v.Session
-		}
-		if t.meets(v) {
-			m.sureAt = t.f.Other.FreshAt
 		}
 		if m.permit == "" && v.Permission != "" && !together && t.holdsPrimary() {
 			m.permit = Reason(v.Permission)
