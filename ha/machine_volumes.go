@@ -211,6 +211,8 @@ func (t *turn) compare() Comparison {
 	return sum
 }
 
+// compareVolume compares one volume's copies. A connection whose sides have not told each other yet what they settled says nothing: a peer disk
+// that still shows as Consistent or Outdated there is a word from before the meeting, not one that is behind.
 func (t *turn) compareVolume(v VolumeFact) Comparison {
 	switch {
 	case v.SplitBrain:
@@ -221,9 +223,9 @@ func (t *turn) compareVolume(v VolumeFact) Comparison {
 		return t.f.Other.Snapshots[v.Name]
 	case v.Disk == UpToDate && v.PeerDisk == UpToDate:
 		return CompareEqual
-	case v.Disk == UpToDate:
+	case v.Disk == UpToDate && v.PeerDisk == Inconsistent:
 		return CompareAhead
-	case v.PeerDisk == UpToDate:
+	case v.Disk == Inconsistent && v.PeerDisk == UpToDate:
 		return CompareBehind
 	}
 	return CompareUnknown

@@ -31,6 +31,7 @@ type volume struct {
 	noticeAt    time.Duration // when this side notices that the connection is gone
 	peerDisk    ha.Disk
 	peerRole    ha.VolumeRole
+	toldAt      time.Duration // the peer's disk is seen as before the meeting until then
 	ackAt       ha.Instant
 	held        []int // writes that wait for an acknowledgement
 	holdSince   ha.Instant
@@ -176,6 +177,7 @@ func (w *World) handshake(a, b *volume) {
 	}
 	l.up = true
 	l.session++
+	a.peerDisk, b.peerDisk = b.disk, a.disk
 	for _, v := range []*volume{a, b} {
 		v.connected, v.session, v.noticeAt, v.lostAt, v.hadPeer = true, l.session, 0, 0, true
 		v.permission, v.loner = "", false
@@ -191,6 +193,9 @@ func (w *World) handshake(a, b *volume) {
 		l.syncEnd = w.Now + w.between(300*time.Millisecond, 3*time.Second)
 	}
 	l.source = source
+	for _, v := range []*volume{a, b} {
+		v.toldAt = w.Now + w.between(0, 150*time.Millisecond) // until then its view of the peer's disk is the one from before
+	}
 	w.tellStates(a, b)
 }
 
@@ -210,7 +215,10 @@ func (w *World) lostWrites(source, target *volume) {
 func (w *World) tellStates(a, b *volume) {
 	for _, p := range [][2]*volume{{a, b}, {b, a}} {
 		if p[0].connected {
-			p[0].peerDisk, p[0].peerRole = p[1].disk, p[1].role
+			if w.Now >= p[0].toldAt {
+				p[0].peerDisk = p[1].disk
+			}
+			p[0].peerRole = p[1].role
 			p[0].ackAt = p[0].n.now()
 			if p[1].role == ha.Primary {
 				p[0].lastPrimary = false
