@@ -72,7 +72,7 @@ var mayImport = []struct {
 }{
 	{"", []string{"*", "*/*", "*/*/*"}},
 	{"cli", []string{"ha", "ha/control", "replication/control"}},
-	{"lab", []string{"ha", "ha/config", "ha/control", "ha/supervise", "replication/control", "replication/volume", "store", "lab/*"}},
+	{"lab", []string{"ha", "ha/config", "ha/control", "ha/mount", "ha/supervise", "replication/control", "replication/volume", "store", "lab/*"}},
 	{"lab/*", []string{"lab", "lab/*", "ha", "ha/control", "replication/control"}},
 	{"web", []string{"handlers", "templates", "static", "store", "ha", "ha/config", "ha/control"}},
 	{"handlers", []string{"templates", "ha", "ha/control", "replication/control"}},

@@ -116,6 +116,12 @@ func StandbyOnCondition() Condition {
 	return Condition{"standby.on", Warning, "local", "This node is on standby and must not become master.", "End it when the work is done: `evenkeel standby off`.", ""}
 }
 
+// FlapLimitCondition: no further automatic move between two living nodes begins here within the hour.
+func FlapLimitCondition() Condition {
+	return Condition{"flap.limit", Warning, "local", ReasonFlapLimit.Text(),
+		"Find what makes the role move (Logs, failover); a dead node is taken over all the same, and Tools moves the role at once.", ""}
+}
+
 // HeartNotRealtimeCondition: heart runs without a real-time class.
 func HeartNotRealtimeCondition() Condition {
 	return Condition{"heart.not_realtime", Warning, "local", "The heart process has no real-time class; under load its beats may be late.", "Run it as root, or allow SCHED_RR.", ""}
@@ -159,6 +165,9 @@ func (t *turn) conditions() {
 	}
 	if t.durable.Standby {
 		add(StandbyOnCondition())
+	}
+	if t.flapLimited() {
+		add(FlapLimitCondition())
 	}
 	if b := t.beat; b != nil {
 		if !b.Armed && t.durable.Armed {

@@ -212,18 +212,23 @@ func (t *turn) inFailed() {
 	}
 }
 
-// mayMove counts an automatic move between two living nodes; it says no at the flap limit.
-func (t *turn) mayMove() bool {
-	if t.f.Wall == 0 {
-		return true
-	}
+// flapLimited says whether as many automatic moves between two living nodes began here within the last hour as may be.
+func (t *turn) flapLimited() bool {
 	recent := 0
 	for _, at := range t.durable.Moves {
 		if t.f.Wall-at < 3600 {
 			recent++
 		}
 	}
-	if recent >= movesPerHour {
+	return t.f.Wall != 0 && recent >= movesPerHour
+}
+
+// mayMove counts an automatic move between two living nodes; it says no at the flap limit.
+func (t *turn) mayMove() bool {
+	if t.f.Wall == 0 {
+		return true
+	}
+	if t.flapLimited() {
 		t.why(ReasonFlapLimit)
 		return false
 	}

@@ -262,6 +262,11 @@ func TestFlapLimit(t *testing.T) {
 			t.Errorf("move %d: %v", i+1, got)
 		}
 	}
+	f := pair()
+	f.Durable, f.Wall = step.durable, step.f.Wall
+	if p := NewMachine(f.Durable).Step(f); !slices.Contains(p.Conditions, FlapLimitCondition()) {
+		t.Errorf("the limit is not named: %v", p.Conditions)
+	}
 	step.f.Wall = 10000 + 3601
 	if !step.mayMove() {
 		t.Error("an hour after the first move the next is refused")

@@ -2,8 +2,11 @@ package lab
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+
+	"evenkeel/ha/mount"
 )
 
 // defaultDir is where the lab keeps its things unless --dir or EVENKEEL_LAB says otherwise.
@@ -58,12 +61,25 @@ func things() []string { return append([]string{"lab.sock", "lab.log", "pair.jso
 
 // sweep deletes what the lab made in its folder. The record goes last: without it nobody would know that the rest is the lab's.
 func (l layout) sweep() error {
+	for _, n := range nodes {
+		unseal(l.node(n, "srv"))
+	}
 	for _, n := range append(things(), "lab.json.new", "lab.json") {
 		if err := os.RemoveAll(filepath.Join(l.dir, n)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// unseal opens the bare folders of mount points below a node's /srv, which the engine has closed. What cannot be opened is named when it cannot be deleted.
+func unseal(srv string) {
+	_ = filepath.WalkDir(srv, func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && entry.IsDir() {
+			_ = mount.Unseal(path)
+		}
+		return nil
+	})
 }
 
 // remove deletes the lab's folder if nothing else is in it.

@@ -16,7 +16,7 @@ import (
 
 const (
 	conflictEvery = 5 * time.Second  // an address that a stranger owns is left alone for so long
-	searchEvery   = 20 * time.Second // a node that stands by looks for strangers, so that a promotion need not wait for it
+	searchEvery   = 20 * time.Second // master and slave look for strangers: the one to defend what it holds, the other so that a promotion need not wait for it
 	searchCounts  = time.Minute      // how long such a look counts
 )
 
@@ -37,7 +37,7 @@ type addressState struct {
 	retryAt    ha.Instant
 	conflicts  map[netip.Prefix]string // MAC of a stranger
 	askedAt    ha.Instant              // when conflicts were asked last
-	searchAt   ha.Instant              // when a node that stands by asks next
+	searchAt   ha.Instant              // when it looks for strangers next
 	peerSilent bool                    // the peer was dead or sick and was not heard since
 	announced  bool                    // this process told the networks where the addresses are
 	lost       bool                    // address.missing was noted and is not mended
@@ -116,13 +116,6 @@ func (e *engine) addressFacts() []ha.AddressFact {
 
 func (e *engine) addressConditions() []ha.Condition {
 	var list []ha.Condition
-	for _, w := range wishes(e.settings) {
-		if mac := e.addresses.conflicts[w.Address]; mac != "" {
-			list = append(list, ha.Condition{Code: "address.conflict", Severity: ha.Critical, Side: "pair", Key: w.Address.String(),
-				Text:   fmt.Sprintf("Virtual address %s is answered by a stranger with the hardware address %s.", w.Address, mac),
-				Remedy: "Find that machine on " + w.Device + " and give it another address; this node takes the address when it is free."})
-		}
-	}
 	if e.addresses.lost {
 		list = append(list, ha.Condition{Code: "address.missing", Severity: ha.Warning, Side: "local",
 			Text: "A virtual address was taken off this node by other software.", Remedy: "Find out which program manages the device; the address is put back."})
@@ -165,19 +158,20 @@ func (e *engine) keepAddresses(f ha.Facts, p ha.Plan) {
 	e.announceAfterSilence(p)
 	e.noteMissing()
 	if e.addressesComplete() || f.Now < e.addresses.retryAt {
+		e.lookForStrangers(f, p)
 		return
 	}
 	e.addresses.busy = true
 	target := e.peerTarget()
 	want := wishes(e.settings)
 	askConflicts := f.Now.Sub(e.addresses.askedAt) > conflictEvery
-	known := e.addresses.conflicts
+	known, held := e.addresses.conflicts, e.addresses.held
 	e.goRun("addresses on", func(ctx context.Context) {
 		asked := askConflicts && (len(known) > 0 || !e.addressesRecentlyHeld(want)) // a stranger may have gone meanwhile
 		if asked {
 			known = e.findConflicts(ctx, want, target)
 		}
-		err := e.putAddresses(ctx, want, known)
+		err := e.putAddresses(ctx, takeable(want, known, held))
 		take := e.readHeld()
 		e.post(func() {
 			take()
@@ -204,10 +198,11 @@ func (e *engine) announceAfterSilence(p ha.Plan) {
 	e.addresses.peerSilent = silent || e.addresses.peerSilent && p.Verdict != ha.PeerAlive
 }
 
-// lookForStrangers asks at leisure, on a node that stands by, who else answers for the addresses. It needs the peer's hardware addresses, or the
-// peer would be taken for a stranger.
+// lookForStrangers asks at leisure who else answers for the addresses: on a slave whose peer lives, and on the master. It needs the peer's hardware
+// addresses, or the peer would be taken for a stranger.
 func (e *engine) lookForStrangers(f ha.Facts, p ha.Plan) {
-	if p.Role != ha.Slave || p.Verdict != ha.PeerAlive || e.addresses.busy || f.Now < e.addresses.searchAt {
+	looks := p.Role == ha.Master || p.Role == ha.Slave && p.Verdict == ha.PeerAlive
+	if !looks || e.addresses.busy || f.Now < e.addresses.searchAt {
 		return
 	}
 	target, want := e.peerTarget(), wishes(e.settings)
@@ -251,15 +246,23 @@ func (e *engine) addressesDone(err error, conflicts map[netip.Prefix]string, ask
 	}
 }
 
-// takeConflicts keeps who else answers and notes what is new.
+// takeConflicts keeps who else answers and notes what is new. An address that this node holds is defended: kept, and announced again (RFC 5227 2.4).
 func (e *engine) takeConflicts(conflicts map[netip.Prefix]string) {
+	defended := false
 	for address, mac := range conflicts {
+		what := "it is not taken"
+		if _, held := e.addresses.held[address]; held {
+			what, defended = "this node keeps it and says so to the network again and again", true
+		}
 		if e.addresses.conflicts[address] == "" {
 			e.note(control.Event{Log: "failover", Code: "address.conflict", Severity: ha.Critical,
-				Text: fmt.Sprintf("Virtual address %s is answered by a stranger with the hardware address %s: it is not taken.", address, mac)})
+				Text: fmt.Sprintf("Virtual address %s is answered by a stranger with the hardware address %s: %s.", address, mac, what)})
 		}
 	}
 	e.addresses.conflicts, e.addresses.askedAt = conflicts, now()
+	if defended {
+		e.shells.addresses.Announce(wishes(e.settings))
+	}
 }
 
 // addressesRecentlyHeld: an address that other software deleted is put back without asking around first.
@@ -329,14 +332,19 @@ func isPeer(peer probeTarget, mac string) bool {
 	return false
 }
 
-// putAddresses puts the addresses on that no stranger has, unless they were ordered off meanwhile.
-func (e *engine) putAddresses(ctx context.Context, want []wish, strangers map[netip.Prefix]string) error {
-	var free []wish
+// takeable are the addresses that no stranger has, and those that this node holds already: who comes later does not drive it out.
+func takeable(want []wish, strangers map[netip.Prefix]string, held map[netip.Prefix]ha.Instant) []wish {
+	var list []wish
 	for _, w := range want {
-		if strangers[w.Address] == "" {
-			free = append(free, w)
+		if _, ours := held[w.Address]; ours || strangers[w.Address] == "" {
+			list = append(list, w)
 		}
 	}
+	return list
+}
+
+// putAddresses makes these the addresses that are held, unless they were ordered off meanwhile.
+func (e *engine) putAddresses(ctx context.Context, list []wish) error {
 	e.addresses.lock.Lock()
 	defer e.addresses.lock.Unlock()
 	if !e.addresses.allowed.Load() { // whoever forbids writes that first and then waits for the lock
@@ -344,7 +352,7 @@ func (e *engine) putAddresses(ctx context.Context, want []wish, strangers map[ne
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	return e.shells.addresses.Converge(ctx, free)
+	return e.shells.addresses.Converge(ctx, list)
 }
 
 // takeOff takes every address of ours off.

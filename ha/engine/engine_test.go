@@ -174,14 +174,7 @@ func TestStrangerKeepsTheAddress(t *testing.T) {
 	b.settings.all[0].Addresses = append(b.settings.all[0].Addresses, other)
 	b.computer.stranger = map[netip.Prefix]string{wishes(testSettings(false))[0].Address: "02:00:00:00:00:99"}
 	b.start()
-	s := b.await("condition", func(s control.Status) bool {
-		for _, c := range s.Conditions {
-			if c.Code == "address.conflict" {
-				return true
-			}
-		}
-		return false
-	})
+	s := b.await("condition", func(s control.Status) bool { return anyCondition(s, "address.conflict") })
 	if held(s) {
 		t.Error("the address was taken although a stranger has it")
 	}
@@ -189,6 +182,31 @@ func TestStrangerKeepsTheAddress(t *testing.T) {
 	b.computer.stranger = nil
 	b.computer.mu.Unlock()
 	b.await("the address is taken when the stranger is gone", held)
+}
+
+// A stranger who comes while this node holds the address does not drive it out: it is named, the address stays and is announced again. An address that goes then is not
+// fought for.
+func TestStrangerComesLater(t *testing.T) {
+	b := newBench(t, false)
+	b.heart.peer = peerSlave
+	b.heart.macs = map[string]string{"lan": "02:00:00:00:00:02"}
+	b.computer.late = map[netip.Prefix]string{wishes(testSettings(false))[0].Address: "02:00:00:00:00:99"}
+	b.start()
+	s := b.await("named", func(s control.Status) bool { return anyCondition(s, "address.conflict") })
+	if !held(s) {
+		t.Error("the address was given up to whoever came later")
+	}
+	b.await("announced again", func(control.Status) bool { return strings.Count(b.computer.history(), "announce") > 1 })
+	b.computer.mu.Lock()
+	b.computer.held = map[netip.Prefix]wish{}
+	changed := b.computer.changed
+	b.computer.mu.Unlock()
+	changed()
+	b.await("not fought for", func(s control.Status) bool { return !held(s) && anyCondition(s, "address.conflict") })
+}
+
+func anyCondition(s control.Status, code string) bool {
+	return slices.ContainsFunc(s.Conditions, func(c control.Condition) bool { return c.Code == code })
 }
 
 // A volume that is taken out of the settings while it is in use: what needs it ends before it is unmounted, does not come back on the bare

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/netip"
 	"strings"
 	"sync"
@@ -18,7 +19,8 @@ type computer struct {
 	held     map[netip.Prefix]wish
 	changed  func()
 	stranger map[netip.Prefix]string
-	mounts   map[string]string // point to device
+	late     map[netip.Prefix]string // strangers who come when the address is held
+	mounts   map[string]string       // point to device
 	mountErr error
 	twice    bool // a device was mounted that was mounted already
 	services map[string]string
@@ -76,7 +78,14 @@ func (a fakeAddresses) Held() ([]wish, error) {
 func (a fakeAddresses) Conflict(context.Context, []wish) (map[netip.Prefix]string, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.stranger, nil
+	found := maps.Clone(a.stranger)
+	for address, mac := range a.late {
+		if _, held := a.held[address]; held {
+			found = map[netip.Prefix]string{address: mac}
+			a.stranger = found // and stay
+		}
+	}
+	return found, nil
 }
 
 func (a fakeAddresses) Announce([]wish) {
@@ -236,6 +245,7 @@ type fakeHeart struct {
 	setup   *heart.Setup
 	freshAt ha.Instant
 	orders  int // that came
+	macs    map[string]string
 }
 
 type fakeLink struct {
@@ -265,7 +275,7 @@ func (h *fakeHeart) report() heart.Report {
 	defer h.mu.Unlock()
 	at := now()
 	link := ha.LinkFact{Name: "lan", Kind: ha.LinkUDP, Interval: 50 * time.Millisecond, State: ha.LinkNeverHeard}
-	r := heart.Report{Now: at, Facts: ha.HeartFacts{Running: true, Since: h.began, Heartbeats: true, RealTime: true}}
+	r := heart.Report{Now: at, PeerMACs: h.macs, Facts: ha.HeartFacts{Running: true, Since: h.began, Heartbeats: true, RealTime: true}}
 	if h.peer != nil {
 		if b := h.peer(at, h.said); b != nil {
 			h.freshAt = at

@@ -50,6 +50,7 @@ type job struct {
 	mu        sync.Mutex
 	sessions  map[*volume]uint64           // of each volume, when the procedure was decided upon
 	devices   map[string]string            // volume to kernel device
+	held      map[netip.Prefix]ha.Instant  // addresses that were held when it began
 	recent    map[netip.Prefix]string      // strangers on the addresses, as looked for lately; nil = not known
 	strangers chan map[netip.Prefix]string // the one answer of searchStrangers
 }
@@ -132,7 +133,7 @@ type savedProcedure struct {
 
 func (e *engine) newJob(p ha.Procedure) *job {
 	j := &job{e: e, procedure: p, settings: e.settings, wishes: wishes(e.settings), peer: e.peerTarget(),
-		services: e.placement(), recent: e.recentStrangers(now()), sessions: map[*volume]uint64{}, devices: map[string]string{}, strangers: make(chan map[netip.Prefix]string, 1)}
+		services: e.placement(), held: e.addresses.held, recent: e.recentStrangers(now()), sessions: map[*volume]uint64{}, devices: map[string]string{}, strangers: make(chan map[netip.Prefix]string, 1)}
 	for _, name := range e.volumeNames() {
 		v := e.volumes[name]
 		j.volumes = append(j.volumes, v)

@@ -199,7 +199,8 @@ func together(layer []string, do func(name string) error) error {
 	return errors.Join(errs...)
 }
 
-// addressesOn puts the virtual addresses on, but none that a stranger answers for.
+// addressesOn puts the virtual addresses on, but none that a stranger answers for. Who that is may have been looked up a minute ago, which a takeover does not
+// wait for: the next look follows at once.
 func (j *job) addressesOn(ctx context.Context) error {
 	strangers := j.recent
 	if strangers == nil {
@@ -213,8 +214,12 @@ func (j *job) addressesOn(ctx context.Context) error {
 	if err := j.e.gate.check(j.procedure); err != nil {
 		return err
 	}
-	err := j.e.putAddresses(ctx, j.wishes, strangers)
-	j.e.post(j.e.readHeld()) // so that heart renews them from here on
+	err := j.e.putAddresses(ctx, takeable(j.wishes, strangers, j.held))
+	take := j.e.readHeld()
+	j.e.post(func() {
+		take() // so that heart renews them from here on
+		j.e.addresses.searchAt = 0
+	})
 	return err
 }
 

@@ -33,7 +33,8 @@ const (
 // ErrLeftBehind: a command did not end by its deadline nor by KILL; it hangs in the kernel and goes on there.
 var ErrLeftBehind = errors.New("it hangs in the kernel and is left behind")
 
-// Mount checks (ext4: e2fsck -p) and mounts a device. A device that is mounted there already is done. The mount point is made if it is missing.
+// Mount checks (ext4: e2fsck -p) and mounts a device. A device that is mounted there already is done. The mount point is made if it is missing, and
+// sealed: see [Seal].
 func Mount(ctx context.Context, device, point, fs string) error {
 	if fs != "ext4" {
 		return fmt.Errorf("%s cannot be mounted: filesystem %q is not known, only ext4", device, fs)
@@ -47,6 +48,7 @@ func Mount(ctx context.Context, device, point, fs string) error {
 	if err := os.MkdirAll(point, 0o755); err != nil {
 		return fmt.Errorf("the mount point cannot be made: %w", err)
 	}
+	_ = Seal(point) // no promotion fails for want of it
 	// 0: clean; 1: repaired. Anything else is for a person: -p repairs only what is safe.
 	if code, err := run(ctx, "e2fsck", "-p", device); err != nil && code != 1 {
 		return fmt.Errorf("the filesystem on %s is not fit to be mounted: %w; look at it with e2fsck", device, err)

@@ -45,6 +45,7 @@ func disk(t *testing.T) (device, point string) {
 	t.Cleanup(func() {
 		_, _ = KillHolders(point)
 		_ = Lazy(point)
+		_ = Unseal(point)
 		command(t, "losetup", "-d", device)
 	})
 	return device, point
@@ -102,6 +103,33 @@ func TestMountAndUnmount(t *testing.T) {
 	}
 	if _, ok := Mounted(point); ok {
 		t.Error("still mounted")
+	}
+}
+
+// TestTheBareFolderIsClosed: while the volume is not mounted nothing can be written where it belongs; mounted, everything can.
+func TestTheBareFolderIsClosed(t *testing.T) {
+	device, point := disk(t)
+	file := filepath.Join(point, "entry")
+	if err := Mount(t.Context(), device, point, "ext4"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte("kept"), 0o600); err != nil {
+		t.Errorf("on the volume: %v", err)
+	}
+	if err := Unmount(t.Context(), point); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte("on no volume"), 0o600); !errors.Is(err, os.ErrPermission) {
+		t.Errorf("on the bare folder: %v, want no permission", err)
+	}
+	if err := Mount(t.Context(), device, point, "ext4"); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(file); string(got) != "kept" {
+		t.Errorf("mounted again: %q, %v", got, err)
+	}
+	if err := errors.Join(Unmount(t.Context(), point), Unseal(point), os.Remove(point)); err != nil {
+		t.Errorf("opened and removed: %v", err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -18,7 +19,9 @@ func TestIsolation(t *testing.T) {
 	t.Run("b:all", func(t *testing.T) { l.testSlaveAlone(t, w) })
 	t.Run("a:all", func(t *testing.T) { l.testMasterAlone(t, w) })
 	t.Run("all --to a", func(t *testing.T) { l.testDeafMaster(t, w) })
-	t.Run("all", func(t *testing.T) { l.testAllAlone(t) })
+	for _, how := range []string{"all", "all --silent", "all --silent"} {
+		t.Run(how, func(t *testing.T) { l.testAllAlone(t, how) })
+	}
 	l.await(t, 20*time.Second, "entries are acknowledged", growing(t, w))
 	acked := append(w.stop(t), inside.stop(t)...)
 	mustHold(t, l.entries(t), acked)
@@ -82,9 +85,11 @@ func (l *lab) testMasterAlone(t *testing.T, w *writer) {
 	l.calm(t, "b")
 }
 
-// testAllAlone: both lose everything, gateways too. The master b revokes itself, a does not move, b serves again when they hear each other.
-func (l *lab) testAllAlone(t *testing.T) {
-	l.do(t, "cut", "all")
+// testAllAlone: both lose everything, gateways too. The master b revokes itself, a does not move, b serves again when they hear each other, whichever looks
+// first: a never promotes itself in between.
+func (l *lab) testAllAlone(t *testing.T, how string) {
+	before, _ := l.status("b")
+	l.do(t, append([]string{"cut"}, strings.Fields(how)...)...)
 	l.is(t, 20*time.Second, "b", "has revoked itself", func(s control.Status) bool {
 		return s.State != "master" && !anyHeld(s) && s.Volumes[0].Role == "Secondary"
 	})
@@ -95,6 +100,9 @@ func (l *lab) testAllAlone(t *testing.T) {
 	}
 	l.do(t, "join", "all")
 	l.calm(t, "b")
+	if b, _ := l.status("b"); b.Epoch.Counter != before.Epoch.Counter+1 {
+		t.Errorf("b serves under epoch %v after %v: somebody else took the role in between", b.Epoch, before.Epoch)
+	}
 }
 
 func anyHeld(s control.Status) bool {

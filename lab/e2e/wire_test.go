@@ -82,6 +82,12 @@ func (l *lab) testStranger(t *testing.T) {
 		}
 		return false
 	})
+	l.in(t, "client", "ip", "address", "del", "10.88.1.100/32", "dev", "lan")
+	l.calm(t, "a")
+	l.in(t, "client", "ip", "address", "add", "10.88.1.100/32", "dev", "lan") // now it comes while a holds the address
+	l.is(t, 40*time.Second, "a", "names the stranger and keeps the address", func(s control.Status) bool {
+		return isMaster(s) && anyHeld(s) && condition(s, "address.conflict") != nil
+	})
 }
 
 func refused(s control.Status, link, why string) uint64 {
