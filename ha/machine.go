@@ -20,8 +20,8 @@ type Machine struct {
 	hand      hand // what a running demotion says when it ends
 	entitled  bool // the last promotion carried its permission, and no other master was seen since
 	release   *Release
-	passing   bool   // release is parting's
-	back      *Epoch // "handed back" is being said for this epoch
+	parted    *parting // release is a parting word; nil = it is not
+	back      *Epoch   // "handed back" is being said for this epoch
 
 	failures int     // promotions that failed in a row
 	retryAt  Instant // no promotion of our own before this
@@ -60,7 +60,14 @@ type hand struct {
 	noLone  bool
 	request uint64
 	back    bool
-	passing bool // the release is said to a peer that this node does not hear: see parting
+	passing bool // the release is said to a peer that this node does not hear: see partingHand
+}
+
+// parting is the state of a release that was said to a peer that this node did not hear.
+type parting struct {
+	since    Instant // when it was said first
+	saidAt   Instant // the newest plan that said it
+	recalled bool    // it is said no more
 }
 
 // asking is a request to the peer for the role.
@@ -199,8 +206,8 @@ type turn struct {
 func (m *Machine) Step(f Facts) Plan {
 	t := &turn{Machine: m, f: f, d: f.Settings.DeadTime}
 	t.hear()
-	t.endParting()
 	t.judge()
+	t.endParting()
 	t.followReferences()
 	t.followEpoch()
 	t.followVolumes()

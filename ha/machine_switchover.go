@@ -15,8 +15,8 @@ func (t *turn) acquire(r Release) {
 		why = ReasonSwitchOver
 	}
 	permit, blocker := t.releaseSuffices(r)
-	if blocker == "" && permit == "" && t.cutOff() {
-		blocker = ReasonIsolated // the promotion would be revoked at once, again and again
+	if blocker == "" && t.cutOff() {
+		blocker = ReasonIsolated // it would be revoked at once, again and again, or serve where nobody is
 	}
 	switch {
 	case blocker == "" && t.f.Now >= t.retryAt:

@@ -23,7 +23,7 @@ func (t *turn) promote(why, permit Reason, force bool) {
 	t.durable.Epoch = t.own
 	t.durable.Serving, t.durable.ServingBoot = true, t.f.Boot
 	t.durable.Released, t.durable.ReleasedTo = Epoch{}, 0
-	t.release, t.passing, t.back, t.ask, t.inSync = nil, false, nil, nil, 0
+	t.release, t.parted, t.back, t.ask, t.inSync = nil, nil, nil, nil, 0
 	t.releaseSeen, t.neitherSince, t.outdating, t.settledWake = 0, 0, false, t.peer.wake
 	t.entitled, t.yielding, t.addressesOff = permit != "", false, false
 	t.durable.Vouched = permit == ReasonForced && t.f.NoVolumes
@@ -190,8 +190,10 @@ func (t *turn) demoted() {
 	t.durable.Serving = false
 	if t.hand.release {
 		t.entitled = false
-		t.release, t.passing = &Release{Epoch: t.own, Request: t.hand.request, NoLone: t.hand.noLone}, t.hand.passing
-		if !t.passing {
+		t.release, t.parted = &Release{Epoch: t.own, Request: t.hand.request, NoLone: t.hand.noLone}, nil
+		if t.hand.passing {
+			t.parted = &parting{since: t.f.Now, saidAt: t.f.Now}
+		} else {
 			t.durable.Released, t.durable.ReleasedTo = t.own, t.hand.request
 		}
 	}

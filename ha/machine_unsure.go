@@ -22,7 +22,7 @@ func (t *turn) unsure() bool {
 		return false
 	}
 	t.seclude()
-	t.revokeThen(ReasonIsolated, t.parting(), Slave)
+	t.revokeThen(ReasonIsolated, t.partingHand(), Slave)
 	return true
 }
 
@@ -33,10 +33,10 @@ func (t *turn) cutOff() bool {
 		!t.nobodyMoves() && !t.asksFirst()
 }
 
-// parting is what a node that is cut off says when it has taken the role off: "released, no lone acknowledgement", if that is true. A node that hears
+// partingHand is what a node that is cut off says when it has taken the role off: "released, no lone acknowledgement", if that is true. A node that hears
 // nothing may still be heard: then the other one need not wait for the end of its beats, and its licence lasts for that long only. The word is
 // not stored and stands only while the peer can take these beats for fresh: this node is entitled to nothing before it hears the peer again.
-func (t *turn) parting() hand {
+func (t *turn) partingHand() hand {
 	for _, v := range t.f.Volumes {
 		if v.Permission != "" || v.Loner || v.NeverHadPeer || t.memory(v.Name).permit != "" {
 			return hand{}
@@ -45,17 +45,35 @@ func (t *turn) parting() hand {
 	return hand{release: true, noLone: true, passing: true}
 }
 
-// endParting takes the word back: not said after D, because no beat of ours is fresh then; forgotten after a second D, in which a peer that acted on
-// it is heard to serve.
+// endParting takes the parting word back:
+//
+//	revoke --said--> D of silence, or the peer confirms us again --recalled--> the peer confirms a later beat and does not serve: forgotten
+//	                                                               \-------> 2 D of silence: forgotten
+//
+// It was for a peer that hears us while we do not hear it. One that was cut off as well is not to be given the role when both meet again: the last primary
+// serves (60-lab, "all"). A peer that has acted on the word says so in the beats that confirm ours; D/4 is for what its engine had decided and not said yet.
 func (t *turn) endParting() {
-	if t.passing && t.since(t.f.Other.FreshAt) >= 2*t.d {
-		t.release, t.passing = nil, false
+	p := t.parted
+	if p == nil {
+		return
+	}
+	silence := t.since(t.f.Other.FreshAt)
+	p.recalled = p.recalled || silence >= t.d || t.f.Other.Confirmed > p.since
+	heeded := t.beat != nil && !t.rival() && t.f.Other.Confirmed > p.saidAt.Add(t.d/4)
+	if silence >= 2*t.d || p.recalled && heeded {
+		t.release, t.parted = nil, nil
 	}
 }
 
 // saysRelease says whether the beats carry the release.
 func (t *turn) saysRelease() bool {
-	return t.release != nil && !t.serves() && !(t.passing && t.since(t.f.Other.FreshAt) >= t.d)
+	if t.release == nil || t.serves() {
+		return false
+	}
+	if t.parted != nil && !t.parted.recalled {
+		t.parted.saidAt = t.f.Now
+	}
+	return t.parted == nil || !t.parted.recalled
 }
 
 // asksFirst says whether a restarted engine has had no time yet to hear its reference points. Only where there are no data: with a volume a

@@ -85,12 +85,13 @@ func (l *lab) testMasterAlone(t *testing.T, w *writer) {
 	l.calm(t, "b")
 }
 
-// testAllAlone: both lose everything, gateways too. The master b revokes itself, a does not move, b serves again when they hear each other, whichever looks
-// first: a never promotes itself in between.
+// testAllAlone: both lose everything, gateways too. The master revokes itself, the slave does not move, and the last primary serves again when they hear each
+// other, whichever looks first: the other one does not promote itself in between.
 func (l *lab) testAllAlone(t *testing.T, how string) {
-	before, _ := l.status("b")
+	last := l.master(t)
+	before, _ := l.status(last)
 	l.do(t, append([]string{"cut"}, strings.Fields(how)...)...)
-	l.is(t, 20*time.Second, "b", "has revoked itself", func(s control.Status) bool {
+	l.is(t, 20*time.Second, last, "has revoked itself", func(s control.Status) bool {
 		return s.State != "master" && !anyHeld(s) && s.Volumes[0].Role == "Secondary"
 	})
 	for _, node := range []string{"a", "b"} {
@@ -99,10 +100,22 @@ func (l *lab) testAllAlone(t *testing.T, how string) {
 		})
 	}
 	l.do(t, "join", "all")
-	l.calm(t, "b")
-	if b, _ := l.status("b"); b.Epoch.Counter != before.Epoch.Counter+1 {
-		t.Errorf("b serves under epoch %v after %v: somebody else took the role in between", b.Epoch, before.Epoch)
+	l.calm(t, last)
+	if now, _ := l.status(last); now.Epoch.Counter != before.Epoch.Counter+1 {
+		t.Errorf("%s serves under epoch %v after %v: somebody else took the role in between", last, now.Epoch, before.Epoch)
 	}
+}
+
+// master is the node that serves now.
+func (l *lab) master(t *testing.T) string {
+	t.Helper()
+	for _, node := range []string{"a", "b"} {
+		if s, _ := l.status(node); isMaster(s) {
+			return node
+		}
+	}
+	t.Fatal("nobody serves")
+	return ""
 }
 
 func anyHeld(s control.Status) bool {
@@ -117,10 +130,7 @@ func anyHeld(s control.Status) bool {
 // testDeafMaster: the master hears nothing and is heard. It asks in vain for the slave's Outdated, takes itself off and says so; the slave, whose copy
 // was not given up, serves, and nothing acknowledged is lost. The old master stands by when it hears again.
 func (l *lab) testDeafMaster(t *testing.T, w *writer) {
-	master := "a"
-	if s, _ := l.status("b"); isMaster(s) {
-		master = "b"
-	}
+	master := l.master(t)
 	cut := time.Now()
 	l.do(t, "cut", "all", "--to", master)
 	l.is(t, 20*time.Second, other(master), "serves", serving)
