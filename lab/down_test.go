@@ -3,6 +3,7 @@ package lab_test
 import (
 	"bufio"
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -57,15 +58,39 @@ func processes() []int {
 	return pids
 }
 
-// spaces are the names of the network namespaces of a lab's machines.
-func (w *world) spaces() []string {
-	var list []string
+// spaces are the names of a lab's network namespaces. They are held until the test ends: the kernel would give the number of one that is gone to the next
+// lab's, and that one's processes would pass for left behind.
+func (w *world) spaces() (list []string) {
+	w.t.Helper()
+	var record struct {
+		ClientNet string `json:"client_net"`
+	}
+	b, err := os.ReadFile(filepath.Join(w.dir, "lab.json"))
+	if err == nil {
+		err = json.Unmarshal(b, &record)
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	paths := []string{record.ClientNet}
 	for _, n := range w.status().Nodes {
-		if s, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", *n.PID)); err == nil {
-			list = append(list, s)
+		if n.PID != nil {
+			paths = append(paths, fmt.Sprintf("/proc/%d/ns/net", *n.PID))
 		}
 	}
-	return append(list, w.ok("exec", "client", "--", "readlink", "/proc/self/ns/net"))
+	for _, path := range paths {
+		f, err := os.Open(path)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		w.t.Cleanup(func() { f.Close() })
+		name, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", f.Fd()))
+		if err != nil || !strings.HasPrefix(name, "net:") {
+			w.t.Fatalf("%s is %q, no network namespace: %v", path, name, err)
+		}
+		list = append(list, name)
+	}
+	return list
 }
 
 func TestDownLeavesNothing(t *testing.T) {
