@@ -279,9 +279,9 @@ func (t *turn) volumeConditions(v VolumeFact, add func(Condition)) {
 	case v.Disk == Consistent:
 		put("volume.consistent", Warning, "is whole here, but perhaps not the newest copy.", "Start the other node or restore the replication link.")
 	}
-	if v.Connected && (v.PeerDisk == Diskless || v.PeerDisk == DiskFailed) {
-		add(Condition{"volume.detached", Critical, "peer", "Volume " + v.Name + " has no working disk on the other node.",
-			"Replace the disk there and create the volume on it again.", v.Name + "/" + string(t.f.Peer)})
+	if s := t.said(v.Name); t.beat != nil && s != nil && (s.Disk == Diskless || s.Disk == DiskFailed) {
+		add(Condition{"volume.detached", Critical, "peer", "Volume " + v.Name + " has no working disk on the other node, or its process is away there.",
+			"Look at that node's status; replace the disk there and create the volume on it again.", v.Name + "/" + string(t.f.Peer)})
 	}
 	switch {
 	case v.NeverHadPeer:

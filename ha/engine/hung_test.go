@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -49,6 +50,43 @@ func TestHangingPrimaryIsLeftAlone(t *testing.T) {
 	wait(t.Context(), 300*time.Millisecond) // several steps, in which it must not happen
 	if s.State != string(ha.Master) || strings.Contains(b.computer.history(), "kill") {
 		t.Errorf("state %s, done: %s", s.State, b.computer.history())
+	}
+}
+
+// A person has a volume connected: with a disk that failed its process starts anew; without a disk, or in a split-brain, the answer says why not.
+func TestConnectSaysWhatItDoes(t *testing.T) {
+	b := newBench(t, true)
+	v := b.computer.addVolume("data", true)
+	b.start()
+	b.await("answering", func(s control.Status) bool { return s.ConfiguredRole != "" })
+	for _, c := range []struct {
+		disk  ha.Disk
+		split bool
+		code  string // of the refusal; empty = done
+		text  string
+	}{
+		{ha.UpToDate, false, "", "connect is done"},
+		{ha.DiskFailed, false, "", "starts anew"},
+		{ha.Diskless, false, "no_disk", "no disk here"},
+		{ha.UpToDate, true, "split_brain", "volume resolve"},
+	} {
+		v.mu.Lock()
+		v.fact.Disk, v.fact.SplitBrain = c.disk, c.split
+		v.mu.Unlock()
+		b.await("its state is known", func(s control.Status) bool {
+			return len(s.Volumes) == 1 && s.Volumes[0].Disk == string(c.disk) && s.Volumes[0].SplitBrain == c.split
+		})
+		out, err := b.client.Volume(t.Context(), "data", "connect", control.VolumeOrder{})
+		var refused *control.Error
+		switch {
+		case err == nil && c.code == "" && strings.Contains(out.Text, c.text):
+		case errors.As(err, &refused) && refused.Code == c.code && strings.Contains(refused.Text, c.text):
+		default:
+			t.Errorf("%s, split-brain %v: %q, %v", c.disk, c.split, out.Text, err)
+		}
+	}
+	if !strings.Contains(b.computer.history(), "kill") {
+		t.Errorf("the process was not ended: %s", b.computer.history())
 	}
 }
 

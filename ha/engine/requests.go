@@ -222,12 +222,34 @@ func (e *engine) volumeVerb(ctx context.Context, name, verb string, o control.Vo
 	}
 	ctx, cancel := context.WithTimeout(ctx, limitVolumes)
 	defer cancel()
-	began := time.Now()
+	began, failed := time.Now(), v.last().Fact.Disk == ha.DiskFailed
 	if err := call(ctx); err != nil {
 		return control.Outcome{}, volumeError(name, verb, err)
 	}
 	e.note(control.Event{Log: "failover", Code: "volume." + verb, Severity: ha.Info, Text: fmt.Sprintf("Volume %s: %s, ordered by %s.", name, verb, orElse(o.By, "root"))})
-	return control.Outcome{Done: true, Code: "done", Text: fmt.Sprintf("Volume %s: %s is done.", name, verb), Took: time.Since(began).Milliseconds()}, nil
+	text := fmt.Sprintf("Volume %s: %s is done.", name, verb)
+	if verb == "connect" && failed {
+		text = fmt.Sprintf("Volume %s: its process starts anew and looks for its disk; `evenkeel volume list` tells what it found.", name)
+	}
+	return control.Outcome{Done: true, Code: "done", Text: text, Took: time.Since(began).Milliseconds()}, nil
+}
+
+// connectCall connects to the other copy, if a word is all that it needs. A disk that failed is used again by a new process only, which opens it as after a
+// crash: nothing that the old one had under way comes after that.
+func (v *volume) connectCall() (volumeCall, error) {
+	s := v.last()
+	refuse := func(code, text string) (volumeCall, error) {
+		return nil, &control.Error{Exit: control.ExitRefused, Code: code, Text: fmt.Sprintf("Volume %s is not connected: %s", v.setting.Name, text)}
+	}
+	switch {
+	case s.Fact.SplitBrain:
+		return refuse("split_brain", "both copies were written without each other. End that first: `evenkeel volume resolve`.")
+	case s.Fact.Disk == ha.DiskFailed:
+		return func(ctx context.Context) error { return v.handle.Kill(ctx, s.PID) }, nil
+	case s.Fact.Disk == ha.Diskless:
+		return refuse("no_disk", "it has no disk here. "+orElse(s.Problem, "It looks for it")+"; it connects by itself when the disk is there.")
+	}
+	return v.handle.Connect, nil
 }
 
 func (e *engine) goOnAlone(ctx context.Context, name string, o control.VolumeOrder) (control.Outcome, error) {
@@ -241,7 +263,7 @@ func (e *engine) goOnAlone(ctx context.Context, name string, o control.VolumeOrd
 func (e *engine) verbCall(v *volume, verb string, o control.VolumeOrder) (volumeCall, error) {
 	switch verb {
 	case "connect":
-		return v.handle.Connect, nil
+		return v.connectCall()
 	case "disconnect":
 		return v.handle.Disconnect, nil
 	case "pause":

@@ -263,8 +263,10 @@ func (c *tour) volumeCommands(t *testing.T) {
 	c.is(t, 10*time.Second, "b", "has no disk", func(s control.Status) bool {
 		return (s.Volumes[0].Disk == "Failed" || s.Volumes[0].Disk == "Diskless") && condition(s, "volume.detached") != nil && !s.Takeover.Possible
 	})
-	c.do(t, "kill", "b")
-	c.do(t, "start", "b")
+	c.is(t, 10*time.Second, "a", "names b's disk", func(s control.Status) bool {
+		return s.Volumes[0].PeerDisk != "Outdated" && anyText(s, "volume.detached", "other node")
+	})
+	c.says(t, "starts anew", "--node", "b", "volume", "connect", "data")
 	c.calm(t, "a")
 	spare := filepath.Join(t.TempDir(), "spare")
 	if err := os.WriteFile(spare, nil, 0o600); err != nil {

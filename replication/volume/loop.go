@@ -293,7 +293,7 @@ func (l *loop) diskFailed(err error) {
 		return
 	}
 	l.log.Error("the backing disk failed", "disk", l.config.Backing, "why", err)
-	l.problem("disk_failed", fmt.Sprintf("the backing disk %s failed (%v): replace it and restart the volume", l.config.Backing, err))
+	l.problem("disk_failed", fmt.Sprintf("the backing disk %s failed (%v): replace it and connect the volume again", l.config.Backing, err))
 	failed := l.state.Revoke("disk_failed").Fail()
 	_ = l.area.Save(failed) // the disk may be gone; then the next attach finds a primary that crashed
 	l.state, l.area = failed, nil
