@@ -24,6 +24,8 @@ type Revision struct {
 	Number uint64
 	At     time.Time
 	By     string
+	// Overridden: the other node's revision of this number is in force instead.
+	Overridden bool
 }
 
 // User is one user of the console.
@@ -37,6 +39,7 @@ type Store interface {
 	Latest(ctx context.Context) (ha.Settings, error)
 	Unset(err error) bool // Latest failed because nothing was ever saved
 	Load(ctx context.Context, revision uint64) (ha.Settings, error)
+	Overridden(ctx context.Context, revision uint64) (ha.Settings, error)
 	Save(ctx context.Context, s ha.Settings, base uint64, by string) (uint64, error)
 	Revisions(ctx context.Context) ([]Revision, error)
 	AddUser(ctx context.Context, name, password string) error
@@ -85,7 +88,11 @@ func (a *app) configCommand() *cobra.Command {
 		list, err := s.Revisions(ctx)
 		w := tabwriter.NewWriter(a.out, 2, 4, 2, ' ', 0)
 		for _, r := range list {
-			fmt.Fprintf(w, "%d\t%s\t%s\n", r.Number, r.At.Local().Format(time.DateTime), r.By)
+			mark := ""
+			if r.Overridden {
+				mark = "\toverridden by the other node's of this number"
+			}
+			fmt.Fprintf(w, "%d\t%s\t%s%s\n", r.Number, r.At.Local().Format(time.DateTime), r.By, mark)
 		}
 		w.Flush()
 		return err
@@ -107,22 +114,30 @@ func (a *app) configImport() *cobra.Command {
 }
 
 func (a *app) configRevert() *cobra.Command {
+	var overridden bool
 	c := &cobra.Command{Use: "revert REVISION", Short: "Save an older revision again as the newest", Args: arguments(1)}
 	c.RunE = func(c *cobra.Command, args []string) error {
 		n, err := strconv.ParseUint(args[0], 10, 63)
 		if err != nil {
 			return usageError{fmt.Errorf("%q is not a revision number: see evenkeel config history", args[0])}
 		}
-		return a.save(c, func(ctx context.Context, s Store) (ha.Settings, error) { return loadRevision(ctx, s, n) })
+		return a.save(c, func(ctx context.Context, s Store) (ha.Settings, error) { return loadRevision(ctx, s, n, overridden) })
 	}
+	c.Flags().BoolVar(&overridden, "overridden", false, "the one of this number that lost against the other node's")
 	return c
 }
 
 // loadRevision names the revision that is missing.
-func loadRevision(ctx context.Context, s Store, n uint64) (ha.Settings, error) {
+func loadRevision(ctx context.Context, s Store, n uint64, overridden bool) (ha.Settings, error) {
 	list, err := s.Revisions(ctx)
-	if err == nil && !slices.ContainsFunc(list, func(r Revision) bool { return r.Number == n }) {
+	there := slices.ContainsFunc(list, func(r Revision) bool { return r.Number == n && r.Overridden == overridden })
+	switch {
+	case err == nil && !there && overridden:
+		return ha.Settings{}, fmt.Errorf("no overridden revision %d is stored on this node: see evenkeel config history, here and on the other node", n)
+	case err == nil && !there:
 		return ha.Settings{}, fmt.Errorf("revision %d is not stored: see evenkeel config history", n)
+	case overridden:
+		return s.Overridden(ctx, n)
 	}
 	return s.Load(ctx, n)
 }

@@ -153,7 +153,7 @@ func TestSettingsApplyLive(t *testing.T) {
 	next := testSettings(false)
 	next.Revision, next.Heartbeat.Interval, next.Heartbeat.DeadTime = 2, 100*time.Millisecond, 800*time.Millisecond
 	next.Addresses[0].Aliases = append(next.Addresses[0].Aliases, netip.MustParsePrefix("10.88.1.101/24"))
-	if err := b.settings.Import(t.Context(), next); err != nil {
+	if _, err := b.settings.Import(t.Context(), next); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.client.Settings(t.Context(), control.Revision{Revision: 2}); err != nil {
@@ -170,7 +170,7 @@ func TestSettingsApplyLive(t *testing.T) {
 	}
 	bad := next
 	bad.Revision, bad.Heartbeat.DeadTime = 3, time.Millisecond
-	if err := b.settings.Import(t.Context(), bad); err != nil {
+	if _, err := b.settings.Import(t.Context(), bad); err != nil {
 		t.Fatal(err)
 	}
 	err := b.client.Settings(t.Context(), control.Revision{Revision: 3})

@@ -239,7 +239,7 @@ func (b *bench) change(t *testing.T, revision uint64, change func(*ha.Settings))
 	s := testSettings(true)
 	s.Revision = revision
 	change(&s)
-	if err := b.settings.Import(t.Context(), s); err != nil {
+	if _, err := b.settings.Import(t.Context(), s); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.client.Settings(t.Context(), control.Revision{Revision: revision}); err != nil {

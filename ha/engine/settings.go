@@ -78,7 +78,7 @@ var ErrNoSettings = errors.New("no settings are stored")
 func (e *engine) refill(ctx context.Context, last ha.Settings) bool {
 	ctx, cancel := context.WithTimeout(ctx, 6*time.Second)
 	defer cancel()
-	if err := e.o.Settings.Import(ctx, last); err != nil {
+	if _, err := e.o.Settings.Import(ctx, last); err != nil {
 		e.log.Error("settings database not filled again", "error", err)
 		return false
 	}
@@ -218,14 +218,19 @@ func (e *engine) importSettings(ctx context.Context, s ha.Settings) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	if err := e.o.Settings.Import(ctx, s); err != nil {
+	replaced, err := e.o.Settings.Import(ctx, s)
+	if err != nil {
 		return &control.Error{Exit: control.ExitFailed, Code: "settings_not_stored", Text: fmt.Sprintf("Revision %d of the other node cannot be stored: %v.", s.Revision, err)}
 	}
 	newest, err := e.newestSettings(ctx) // the database decides which of two is newer
 	if err != nil {
 		return &control.Error{Exit: control.ExitFailed, Code: "settings_unreadable", Text: fmt.Sprintf("The settings cannot be read again: %v.", err)}
 	}
-	return e.useSettings(ctx, newest)
+	if err := e.useSettings(ctx, newest); err != nil {
+		return err
+	}
+	e.noteOverridden(ctx, replaced, s)
+	return nil
 }
 
 // useSettings checks a revision and puts it in force, unless a newer one is.
