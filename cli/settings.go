@@ -102,15 +102,36 @@ func (a *app) configCommand() *cobra.Command {
 }
 
 func (a *app) configImport() *cobra.Command {
+	var newNode bool
 	c := &cobra.Command{Use: "import FILE", Short: "Save settings from JSON as a new revision; - reads standard input", Args: arguments(1)}
+	c.Flags().BoolVar(&newNode, "new-node", false, "a node id may be one that neither node has: a machine gets a new one")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		wish, err := readSettings(args[0])
 		if err == nil {
-			err = a.save(c, func(context.Context, Store) (ha.Settings, error) { return wish, nil })
+			err = a.save(c, func(_ context.Context, latest ha.Settings, _ Store) (ha.Settings, error) {
+				if newNode || latest.Revision == 0 {
+					return wish, nil
+				}
+				return wish, a.samePair(wish, latest)
+			})
 		}
 		return oneLine(err)
 	}
 	return c
+}
+
+// samePair refuses settings of another pair: nodes that have different ones in force do not hear each other.
+func (a *app) samePair(wish, latest ha.Settings) error {
+	_, self, err := a.RunDir(a.config)
+	if err != nil {
+		return err
+	}
+	wrong := wish.ForeignNodes(ha.NodeID(self), latest)
+	if len(wrong) == 0 {
+		return nil
+	}
+	wrong[0].Text = strings.TrimSuffix(wrong[0].Text, ".") + ", or add --new-node if a machine gets a new id."
+	return wrong
 }
 
 func (a *app) configRevert() *cobra.Command {
@@ -121,7 +142,9 @@ func (a *app) configRevert() *cobra.Command {
 		if err != nil {
 			return usageError{fmt.Errorf("%q is not a revision number: see evenkeel config history", args[0])}
 		}
-		return a.save(c, func(ctx context.Context, s Store) (ha.Settings, error) { return loadRevision(ctx, s, n, overridden) })
+		return a.save(c, func(ctx context.Context, _ ha.Settings, s Store) (ha.Settings, error) {
+			return loadRevision(ctx, s, n, overridden)
+		})
 	}
 	c.Flags().BoolVar(&overridden, "overridden", false, "the one of this number that lost against the other node's")
 	return c
@@ -142,15 +165,15 @@ func loadRevision(ctx context.Context, s Store, n uint64, overridden bool) (ha.S
 	return s.Load(ctx, n)
 }
 
-// save stores settings as a new revision and tells the engine; a running engine is not needed for it.
-func (a *app) save(c *cobra.Command, wish func(context.Context, Store) (ha.Settings, error)) error {
+// save stores what wish makes of the latest settings as a new revision and tells the engine; a running engine is not needed for it.
+func (a *app) save(c *cobra.Command, wish func(ctx context.Context, latest ha.Settings, s Store) (ha.Settings, error)) error {
 	var n uint64
 	err := a.withStore(func(ctx context.Context, s Store) error {
 		latest, err := s.Latest(ctx)
 		if err != nil && !s.Unset(err) { // nothing stored yet: this is the first revision
 			return err
 		}
-		w, err := wish(ctx, s)
+		w, err := wish(ctx, latest, s)
 		if err != nil {
 			return err
 		}

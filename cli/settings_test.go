@@ -115,3 +115,41 @@ func TestOverriddenRevision(t *testing.T) {
 		}
 	}
 }
+
+// TestImportOfAnotherPair: a file with a node id that neither node has would make this node deaf to the other one. The two ids may change places.
+func TestImportOfAnotherPair(t *testing.T) {
+	for name, c := range map[string]struct {
+		master, slave ha.NodeID
+		flags         []string
+		refused       string
+	}{
+		"the same pair":     {"a", "b", nil, ""},
+		"the other way":     {"b", "a", nil, ""},
+		"a foreign master":  {"x", "b", nil, `general.master_node: "x" is the id of neither node: this one is a and the other one is b; enter one of these, or add --new-node`},
+		"a foreign slave":   {"a", "x", nil, `general.slave_node: "x" is the id of neither node`},
+		"a node's new id":   {"a", "x", []string{"--new-node"}, ""},
+		"nobody's settings": {"x", "y", nil, "general.slave_node"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d, s := onNodeA(t, revisionOf(1, "ann"))
+			wish := revisionOf(0, "")
+			wish.General.MasterNode, wish.General.SlaveNode = c.master, c.slave
+			_, err := execute(t.Context(), d, append([]string{"config", "import", write(t, wish)}, c.flags...)...)
+			switch {
+			case c.refused == "" && (err != nil || len(s.all) != 2):
+				t.Errorf("not saved: %v", err)
+			case c.refused != "" && (err == nil || !strings.Contains(err.Error(), c.refused) || len(s.all) != 1):
+				t.Errorf("%d revisions, %v", len(s.all), err)
+			}
+		})
+	}
+}
+
+// TestImportNull: JSON's null is no object, though encoding/json takes it for one.
+func TestImportNull(t *testing.T) {
+	d, s := onNodeA(t, revisionOf(1, "ann"))
+	_, err := execute(t.Context(), d, "config", "import", write(t, nil))
+	if err == nil || !strings.Contains(err.Error(), "holds null and no settings") || len(s.all) != 1 {
+		t.Errorf("null: %v", err)
+	}
+}
