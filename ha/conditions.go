@@ -30,7 +30,7 @@ func LinkOneWayCondition(link string) Condition {
 
 // LinkProblemCondition: a link cannot work.
 func LinkProblemCondition(link, problem string) Condition {
-	return Condition{"link.quiet", Warning, "local", "Heartbeat link " + link + ": " + problem, "Correct the device on the Heartbeat page.", link}
+	return Condition{"link.quiet", Warning, "local", Sentence("Heartbeat link " + link + ": " + problem), "Correct the device on the Heartbeat page.", link}
 }
 
 // LinkSingleCondition: one link is left.
