@@ -265,6 +265,9 @@ func TestOpenDamaged(t *testing.T) {
 			if !errors.Is(err, store.ErrCorrupt) {
 				t.Fatalf("Open: %v, want ErrCorrupt", err)
 			}
+			if text := err.Error(); !strings.Contains(text, "users have to be added again") || strings.Contains(text, "backup") {
+				t.Errorf("the remedy is wrong: there is no backup command, and the users are lost: %q", text)
+			}
 			if text := err.Error(); !strings.Contains(text, path) || strings.Contains(text, "\n") {
 				t.Errorf("not one sentence that names the file: %q", text)
 			}
@@ -287,4 +290,26 @@ func TestOpenRefusesPlantedLink(t *testing.T) {
 	if kept, _ := os.ReadFile(victim); string(kept) != "keep" {
 		t.Errorf("the link's target was overwritten: %q", kept)
 	}
+}
+
+// What helps against a damaged event log is not what helps against damaged settings.
+func TestOpenDamagedEvents(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, store.EventsFile), []byte(strings.Repeat("this is no database. ", 300)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := store.OpenEvents(dir, false)
+	if !errors.Is(err, store.ErrCorrupt) || !strings.Contains(err.Error(), "a new log is begun") || strings.Contains(err.Error(), "settings") {
+		t.Fatalf("OpenEvents: %v", err)
+	}
+	for _, suffix := range []string{"", "-wal", "-shm"} { // as it says
+		if err := os.Rename(filepath.Join(dir, store.EventsFile+suffix), filepath.Join(dir, "away"+suffix)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+	}
+	events, err := store.OpenEvents(dir, false)
+	if err != nil {
+		t.Fatalf("after the remedy: %v", err)
+	}
+	events.Close()
 }

@@ -197,6 +197,11 @@ func TestUnreadableSettings(t *testing.T) {
 	if s.Settings.Revision != 1 || !hasCondition(s, "settings.refused") {
 		t.Errorf("revision %d, conditions %+v", s.Settings.Revision, s.Conditions)
 	}
+	for _, c := range s.Conditions {
+		if c.Code == "settings.refused" && !strings.Contains(c.Remedy, "Mend the settings database") {
+			t.Errorf("nothing can be saved in a console without a database, but the remedy is: %s", c.Remedy)
+		}
+	}
 }
 
 func hasCondition(s control.Status, code string) bool {

@@ -27,6 +27,7 @@ type settingsState struct {
 	keys   [][]byte // of the beats, from root's key file
 	digest uint32   // of the settings in force
 	note   string   // why the newest revision is not in force; empty = it is
+	remedy string   // against that
 }
 
 // taken is taken.json: how often an engine began with a revision within crashWindow of its taking.
@@ -48,7 +49,7 @@ func (e *engine) firstSettings(ctx context.Context) (ha.Settings, error) {
 		s, err := e.newestSettings(ctx)
 		if err == nil && e.crashed(s) {
 			e.refused.Store(s.Digest())
-			err = fmt.Errorf("revision %d ended the engine %d times within a minute of being taken", s.Revision, crashLimit)
+			err = fmt.Errorf("revision %d %w %d times within a minute of being taken", s.Revision, errEndsEngine, crashLimit)
 		}
 		if err == nil {
 			return s, nil
@@ -60,6 +61,7 @@ func (e *engine) firstSettings(ctx context.Context) (ha.Settings, error) {
 			}
 			if lastErr == nil && !e.crashed(last) {
 				e.taken.note = fmt.Sprintf("The newest settings are not used (%v); revision %d stays in force.", err, last.Revision)
+				e.taken.remedy = remedyFor(err)
 				e.log.Error("settings not used", "error", err, "in_force", last.Revision)
 				return last, nil
 			}
@@ -69,6 +71,18 @@ func (e *engine) firstSettings(ctx context.Context) (ha.Settings, error) {
 			return ha.Settings{}, err
 		}
 	}
+}
+
+// errEndsEngine marks a revision under which the engine ended again and again.
+var errEndsEngine = errors.New("ended the engine")
+
+// remedyFor says what helps where the newest revision is not used. Only what stands in a database that can be read can be corrected in the console.
+func remedyFor(err error) string {
+	var fields ha.FieldErrors
+	if errors.As(err, &fields) || errors.Is(err, errEndsEngine) {
+		return "Correct the settings in the console and save them again."
+	}
+	return "Mend the settings database of this node as the text says; its console cannot be used before that."
 }
 
 // ErrNoSettings is the error of Latest where nothing is stored.
