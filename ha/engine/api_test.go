@@ -263,6 +263,24 @@ func TestLostDatabaseIsRefilled(t *testing.T) {
 	}
 }
 
+// A database that went back in time, as one whose -wal is damaged does without an error, takes back no revision that was in force.
+func TestOlderDatabaseIsRefilled(t *testing.T) {
+	b := newPair(t)
+	b.settings.all = append(b.settings.all, b.settings.all[0])
+	b.settings.all[1].Revision = 2
+	b.start()
+	b.await("whole", func(s control.Status) bool { return whole(s) && s.Settings.Revision == 2 })
+	awaitFile(t, filepath.Join(b.options.Config.StateDir, "engine", settingsFile))
+	b.end()
+	b.settings.all = b.settings.all[:1]
+	b.start()
+	b.await("revision 2 again", func(s control.Status) bool { return s.State == string(ha.Master) && s.Settings.Revision == 2 })
+	b.end()
+	if text := b.events.text("settings.refilled"); !strings.Contains(text, "held revision 1 as its newest") || b.settings.all[len(b.settings.all)-1].Revision != 2 {
+		t.Errorf("told %q, stored %d revisions", text, len(b.settings.all))
+	}
+}
+
 // A record that is lost while the node serves is as one that is damaged.
 func TestLostRecordWhileServing(t *testing.T) {
 	b := newPair(t)

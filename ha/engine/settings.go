@@ -52,11 +52,11 @@ func (e *engine) firstSettings(ctx context.Context) (ha.Settings, error) {
 			err = fmt.Errorf("revision %d %w %d times within a minute of being taken", s.Revision, errEndsEngine, crashLimit)
 		}
 		if err == nil {
-			return s, nil
+			return e.notOlder(ctx, s), nil
 		}
 		for _, name := range []string{settingsFile, previousFile} {
 			last, lastErr := e.copyOfSettings(name)
-			if lastErr == nil && errors.Is(err, ErrNoSettings) && e.refill(ctx, last) {
+			if lastErr == nil && errors.Is(err, ErrNoSettings) && e.refill(ctx, last, "held no settings", "Its users are gone with it: see evenkeel user list.") {
 				return last, nil
 			}
 			if lastErr == nil && !e.crashed(last) {
@@ -88,8 +88,22 @@ func remedyFor(err error) string {
 // ErrNoSettings is the error of Latest where nothing is stored.
 var ErrNoSettings = errors.New("no settings are stored")
 
-// refill stores the engine's copy of the settings in a database that holds none: it is a new one in the place of one that was lost.
-func (e *engine) refill(ctx context.Context, last ha.Settings) bool {
+// notOlder returns the engine's copy instead of an older newest revision: where the database's -wal is damaged or was lost, what stood in it is
+// gone without an error.
+func (e *engine) notOlder(ctx context.Context, newest ha.Settings) ha.Settings {
+	last, err := e.copyOfSettings(settingsFile)
+	if err != nil || last.Revision <= newest.Revision || last.Digest() == e.refused.Load() {
+		return newest
+	}
+	why := fmt.Sprintf("held revision %d as its newest, although a later one was in force", newest.Revision)
+	if !e.refill(ctx, last, why, "Users and passwords that were changed lately may be as they were before: see evenkeel user list.") {
+		return newest
+	}
+	return last
+}
+
+// refill stores the engine's copy of the settings in a database that holds none or older ones: a part of it was lost, or it is a new one.
+func (e *engine) refill(ctx context.Context, last ha.Settings, why, users string) bool {
 	ctx, cancel := context.WithTimeout(ctx, 6*time.Second)
 	defer cancel()
 	if _, err := e.o.Settings.Import(ctx, last); err != nil {
@@ -97,7 +111,7 @@ func (e *engine) refill(ctx context.Context, last ha.Settings) bool {
 		return false
 	}
 	e.note(control.Event{Log: "failover", Code: "settings.refilled", Severity: ha.Warning,
-		Text: fmt.Sprintf("The settings database held no settings: revision %d was stored again from the engine's copy. Its users are gone with it: see evenkeel user list.", last.Revision)})
+		Text: fmt.Sprintf("The settings database %s: revision %d was stored again from the engine's copy. %s", why, last.Revision, users)})
 	return true
 }
 
