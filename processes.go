@@ -253,7 +253,7 @@ type cliStore struct{ *store.DB }
 func (s cliStore) Revisions(ctx context.Context) (list []cli.Revision, err error) {
 	entries, err := s.History(ctx)
 	for _, e := range entries {
-		list = append(list, cli.Revision{Number: e.Revision, At: e.SavedAt, By: e.SavedBy})
+		list = append(list, cli.Revision{Number: e.Revision, At: e.SavedAt, By: e.SavedBy, Overridden: e.Superseded})
 	}
 	return list, err
 }
@@ -339,11 +339,11 @@ func (s *settings) Load(ctx context.Context, revision uint64) (ha.Settings, erro
 	return db.Load(ctx, revision)
 }
 
-// Import stores the peer's revision.
-func (s *settings) Import(ctx context.Context, w ha.Settings) error {
+// Import stores the peer's revision and returns what it took the place of.
+func (s *settings) Import(ctx context.Context, w ha.Settings) (ha.Settings, error) {
 	db, err := s.use()
 	if err != nil {
-		return err
+		return ha.Settings{}, err
 	}
 	return db.Import(ctx, w)
 }

@@ -39,6 +39,9 @@ func readSettings(path string) (s ha.Settings, err error) {
 	if err := json.Unmarshal(data, &whole); err != nil {
 		return s, fmt.Errorf("%s is not one JSON object (%w): begin with what `evenkeel config export` prints", name, err)
 	}
+	if whole == nil { // JSON's null is read without an error
+		return s, fmt.Errorf("%s holds null and no settings: begin with what `evenkeel config export` prints", name)
+	}
 	if wrong := fill("", data, reflect.ValueOf(&s).Elem()); len(wrong) > 0 {
 		return s, wrong
 	}

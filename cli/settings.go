@@ -24,6 +24,8 @@ type Revision struct {
 	Number uint64
 	At     time.Time
 	By     string
+	// Overridden: the other node's revision of this number is in force instead.
+	Overridden bool
 }
 
 // User is one user of the console.
@@ -37,6 +39,7 @@ type Store interface {
 	Latest(ctx context.Context) (ha.Settings, error)
 	Unset(err error) bool // Latest failed because nothing was ever saved
 	Load(ctx context.Context, revision uint64) (ha.Settings, error)
+	Overridden(ctx context.Context, revision uint64) (ha.Settings, error)
 	Save(ctx context.Context, s ha.Settings, base uint64, by string) (uint64, error)
 	Revisions(ctx context.Context) ([]Revision, error)
 	AddUser(ctx context.Context, name, password string) error
@@ -85,7 +88,11 @@ func (a *app) configCommand() *cobra.Command {
 		list, err := s.Revisions(ctx)
 		w := tabwriter.NewWriter(a.out, 2, 4, 2, ' ', 0)
 		for _, r := range list {
-			fmt.Fprintf(w, "%d\t%s\t%s\n", r.Number, r.At.Local().Format(time.DateTime), r.By)
+			mark := ""
+			if r.Overridden {
+				mark = "\toverridden by the other node's of this number"
+			}
+			fmt.Fprintf(w, "%d\t%s\t%s%s\n", r.Number, r.At.Local().Format(time.DateTime), r.By, mark)
 		}
 		w.Flush()
 		return err
@@ -95,47 +102,78 @@ func (a *app) configCommand() *cobra.Command {
 }
 
 func (a *app) configImport() *cobra.Command {
+	var newNode bool
 	c := &cobra.Command{Use: "import FILE", Short: "Save settings from JSON as a new revision; - reads standard input", Args: arguments(1)}
+	c.Flags().BoolVar(&newNode, "new-node", false, "a node id may be one that neither node has: a machine gets a new one")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		wish, err := readSettings(args[0])
 		if err == nil {
-			err = a.save(c, func(context.Context, Store) (ha.Settings, error) { return wish, nil })
+			err = a.save(c, func(_ context.Context, latest ha.Settings, _ Store) (ha.Settings, error) {
+				if newNode || latest.Revision == 0 {
+					return wish, nil
+				}
+				return wish, a.samePair(wish, latest)
+			})
 		}
 		return oneLine(err)
 	}
 	return c
 }
 
+// samePair refuses settings of another pair: nodes that have different ones in force do not hear each other.
+func (a *app) samePair(wish, latest ha.Settings) error {
+	_, self, err := a.RunDir(a.config)
+	if err != nil {
+		return err
+	}
+	wrong := wish.ForeignNodes(ha.NodeID(self), latest)
+	if len(wrong) == 0 {
+		return nil
+	}
+	wrong[0].Text = strings.TrimSuffix(wrong[0].Text, ".") + ", or add --new-node if a machine gets a new id."
+	return wrong
+}
+
 func (a *app) configRevert() *cobra.Command {
+	var overridden bool
 	c := &cobra.Command{Use: "revert REVISION", Short: "Save an older revision again as the newest", Args: arguments(1)}
 	c.RunE = func(c *cobra.Command, args []string) error {
 		n, err := strconv.ParseUint(args[0], 10, 63)
 		if err != nil {
 			return usageError{fmt.Errorf("%q is not a revision number: see evenkeel config history", args[0])}
 		}
-		return a.save(c, func(ctx context.Context, s Store) (ha.Settings, error) { return loadRevision(ctx, s, n) })
+		return a.save(c, func(ctx context.Context, _ ha.Settings, s Store) (ha.Settings, error) {
+			return loadRevision(ctx, s, n, overridden)
+		})
 	}
+	c.Flags().BoolVar(&overridden, "overridden", false, "the one of this number that lost against the other node's")
 	return c
 }
 
 // loadRevision names the revision that is missing.
-func loadRevision(ctx context.Context, s Store, n uint64) (ha.Settings, error) {
+func loadRevision(ctx context.Context, s Store, n uint64, overridden bool) (ha.Settings, error) {
 	list, err := s.Revisions(ctx)
-	if err == nil && !slices.ContainsFunc(list, func(r Revision) bool { return r.Number == n }) {
+	there := slices.ContainsFunc(list, func(r Revision) bool { return r.Number == n && r.Overridden == overridden })
+	switch {
+	case err == nil && !there && overridden:
+		return ha.Settings{}, fmt.Errorf("no overridden revision %d is stored on this node: see evenkeel config history, here and on the other node", n)
+	case err == nil && !there:
 		return ha.Settings{}, fmt.Errorf("revision %d is not stored: see evenkeel config history", n)
+	case overridden:
+		return s.Overridden(ctx, n)
 	}
 	return s.Load(ctx, n)
 }
 
-// save stores settings as a new revision and tells the engine; a running engine is not needed for it.
-func (a *app) save(c *cobra.Command, wish func(context.Context, Store) (ha.Settings, error)) error {
+// save stores what wish makes of the latest settings as a new revision and tells the engine; a running engine is not needed for it.
+func (a *app) save(c *cobra.Command, wish func(ctx context.Context, latest ha.Settings, s Store) (ha.Settings, error)) error {
 	var n uint64
 	err := a.withStore(func(ctx context.Context, s Store) error {
 		latest, err := s.Latest(ctx)
 		if err != nil && !s.Unset(err) { // nothing stored yet: this is the first revision
 			return err
 		}
-		w, err := wish(ctx, s)
+		w, err := wish(ctx, latest, s)
 		if err != nil {
 			return err
 		}

@@ -184,7 +184,7 @@ func worst(list []control.Condition) (code int, word string, texts []string) {
 			code, word = 1, "WARNING"
 		}
 		if c.Severity != ha.Info {
-			texts = append(texts, c.Text)
+			texts = append(texts, ha.Sentence(c.Text))
 		}
 	}
 	return code, word, texts

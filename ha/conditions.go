@@ -30,7 +30,7 @@ func LinkOneWayCondition(link string) Condition {
 
 // LinkProblemCondition: a link cannot work.
 func LinkProblemCondition(link, problem string) Condition {
-	return Condition{"link.quiet", Warning, "local", "Heartbeat link " + link + ": " + problem, "Correct the device on the Heartbeat page.", link}
+	return Condition{"link.quiet", Warning, "local", Sentence("Heartbeat link " + link + ": " + problem), "Correct the device on the Heartbeat page.", link}
 }
 
 // LinkSingleCondition: one link is left.
@@ -96,6 +96,12 @@ func AddressMissingCondition(address string) Condition {
 	return Condition{"address.missing", Warning, "local", "The virtual address " + address + " is not on its device.", "Check the device; Evenkeel puts it back by itself.", address}
 }
 
+// AddressDeviceCondition: a virtual address is not held though this node serves, because this machine has no such device.
+func AddressDeviceCondition(address, device string) Condition {
+	return Condition{"address.missing", Warning, "local", "The network device " + device + " of the virtual address " + address + " is missing on this node.",
+		"Look at the card, its driver and its name (ip link); the address is put back when the device is there again.", address}
+}
+
 // ArmedOffCondition: nothing moves by itself.
 func ArmedOffCondition() Condition {
 	return Condition{"armed.off", Warning, "pair", "The pair is disarmed: it observes and moves nothing by itself.", "Arm it when the work is done: `evenkeel arm`.", ""}
@@ -153,7 +159,10 @@ func (t *turn) conditions() {
 		if a.Conflict != "" {
 			add(AddressConflictCondition(a.Address, a.Conflict))
 		}
-		if t.role == Master && t.proc == nil && t.holdsAddresses() && !a.Held {
+		switch missing := t.role == Master && t.proc == nil && t.holdsAddresses() && !a.Held; {
+		case missing && a.NoDevice:
+			add(AddressDeviceCondition(a.Address, a.Device))
+		case missing:
 			add(AddressMissingCondition(a.Address))
 		}
 	}

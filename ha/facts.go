@@ -191,6 +191,7 @@ type AddressFact struct {
 	Address  string // with prefix
 	Device   string
 	Held     bool
+	NoDevice bool   // this machine has no such device
 	Conflict string // MAC of a stranger who answers for it; empty = none
 }
 

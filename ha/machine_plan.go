@@ -140,9 +140,10 @@ func (t *turn) answerSwitchover(s *Saying) {
 	}
 }
 
-// healthy says whether nothing keeps this node from serving well: no promotion failed lately, and every volume has a working disk.
+// healthy says whether nothing keeps this node from serving well: no promotion failed lately, its own state can be stored, and every volume has a
+// working disk.
 func (t *turn) healthy() bool {
-	if t.f.Now < t.retryAt || t.role == Failed {
+	if t.f.Now < t.retryAt || t.role == Failed || t.f.Unstored {
 		return false
 	}
 	for _, v := range t.f.Volumes {

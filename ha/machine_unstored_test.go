@@ -56,3 +56,18 @@ func TestAnswerIsForItsLoss(t *testing.T) {
 		t.Errorf("answers %+v, outdate %+v: want the volume to be asked", p.Say.Answers, p.Volumes[0].Outdate)
 	}
 }
+
+// TestUnstoredIsNotHealthy: a slave whose own state cannot be stored refuses the role, so it says in its beats that it is not healthy, and a master
+// whose slave says so offers no hand-over to it.
+func TestUnstoredIsNotHealthy(t *testing.T) {
+	f := pair()
+	f.Durable = Durable{Armed: true, Epoch: Epoch{4, "a"}}
+	f.Unstored = true
+	if p := NewMachine(f.Durable).Step(f); p.Say.Healthy {
+		t.Error("a node that cannot store its state calls itself healthy")
+	}
+	f.Unstored = false
+	if p := NewMachine(f.Durable).Step(f); !p.Say.Healthy {
+		t.Error("the same node with room calls itself unhealthy")
+	}
+}

@@ -101,7 +101,7 @@ var reasonTexts = map[Reason]string{
 	ReasonPeerAlive:        "The other node is alive.",
 	ReasonPeerMoving:       "The other node is changing its role.",
 	ReasonPeerFailed:       "The other node could not stop its services; nothing may start here until it is proven gone: restart that machine.",
-	ReasonPeerUnfit:        "The other node could not serve now; its status says why: standby, a disk, a sync that is not done, or a link that does not answer.",
+	ReasonPeerUnfit:        "The other node could not serve now; its status says why: standby, a disk, a full state folder, a sync that is not done, or a link that does not answer.",
 	ReasonPeerPreferred:    "The other node is the one to serve; this one stands by.",
 	ReasonPeerSilent:       "Nothing is heard of the other node now; look at the heartbeat links, or try again when it counts as dead.",
 	ReasonLinksFailed:      "All heartbeat links are silent, but the other node's volume answers: the links failed.",

@@ -1,7 +1,10 @@
 package ha
 
 import (
+	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -114,16 +117,35 @@ type FieldError struct {
 // FieldErrors is the result of Validate; empty = valid.
 type FieldErrors []FieldError
 
-// Error joins the texts.
+// Error joins the texts, without a full stop at the end.
 func (e FieldErrors) Error() string {
 	s := ""
 	for i, f := range e {
 		if i > 0 {
 			s += "; "
 		}
-		s += f.Field + ": " + f.Text
+		s += f.Field + ": " + strings.TrimSuffix(f.Text, ".")
 	}
 	return s
+}
+
+// ForeignNodes names each node id of s that belongs neither to self, the node where s is to be saved, nor to the pair of the settings before:
+// such a revision makes the nodes deaf to each other. Empty ids are for Validate.
+func (s Settings) ForeignNodes(self NodeID, before Settings) (wrong FieldErrors) {
+	known := []NodeID{self, before.General.MasterNode, before.General.SlaveNode, ""}
+	other := before.General.MasterNode
+	if other == self {
+		other = before.General.SlaveNode
+	}
+	for _, f := range []struct {
+		field string
+		id    NodeID
+	}{{"general.master_node", s.General.MasterNode}, {"general.slave_node", s.General.SlaveNode}} {
+		if !slices.Contains(known, f.id) {
+			wrong = append(wrong, FieldError{Field: f.field, Text: fmt.Sprintf("%q is the id of neither node: this one is %s and the other one is %s; enter one of these.", f.id, self, other)})
+		}
+	}
+	return wrong
 }
 
 // Limits is what root's evenkeel.toml and this machine allow; Validate takes it as an argument. An empty list allows nothing.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"evenkeel/ha"
 	"evenkeel/ha/control"
 	"evenkeel/templates"
 )
@@ -107,7 +108,7 @@ func (p *Pages) ownEvents(ctx context.Context, f control.EventFilter) (list []co
 	}
 	list, err := p.Log.List(ctx, control.EventFilter{Log: f.Log, Severity: f.Severity, Text: f.Text, Limit: f.Limit})
 	if err != nil {
-		return nil, "This node's log cannot be read: " + err.Error() + "."
+		return nil, ha.Sentence("This node's log cannot be read: " + err.Error())
 	}
 	return list, ""
 }

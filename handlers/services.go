@@ -53,7 +53,7 @@ func (p *Pages) serviceSections(ctx context.Context, f *form) []templates.Sectio
 	defer cancel()
 	catalogue, err := p.Engine.Catalogue(ctx)
 	if err != nil {
-		list.Help = "The catalogue cannot be read now, so no other service can be chosen: " + err.Error() + "."
+		list.Help = ha.Sentence("The catalogue cannot be read now, so no other service can be chosen: " + err.Error())
 		catalogue = placed(f) // what is placed was in it
 	}
 	for _, c := range catalogue {

@@ -20,6 +20,8 @@ type Door interface {
 	Authenticate(ctx context.Context, address, name, password string) (user string, wait time.Duration, err error)
 	Wrong(err error) bool
 	Crowded(err error) bool
+	// Full returns the folder that has no room for what should be stored, if that is what the error means; else nothing.
+	Full(err error) (folder string)
 	// Begin starts a session under a new token, End ends the one of the request.
 	Begin(w http.ResponseWriter, r *http.Request, user string) error
 	End(w http.ResponseWriter, r *http.Request) error
@@ -43,7 +45,7 @@ func (p *Pages) SignIn(door Door) func(http.ResponseWriter, *http.Request) error
 			return p.refuse(w, r, door, view, wait, err)
 		}
 		if err := door.Begin(w, r, user); err != nil {
-			return err
+			return p.noSession(w, r, door, view, err)
 		}
 		visitor.User = user
 		p.audit(r, visitor, "sign-in", "", "")
@@ -68,6 +70,17 @@ func (p *Pages) refuse(w http.ResponseWriter, r *http.Request, door Door, view t
 		return err
 	}
 	return p.askName(w, r, status, view)
+}
+
+// noSession says why somebody whose name and password are right is not let in: a session that is not stored could not be ended either.
+func (p *Pages) noSession(w http.ResponseWriter, r *http.Request, door Door, view templates.SignInPage, err error) error {
+	folder := door.Full(err)
+	if folder == "" {
+		return err
+	}
+	p.Logger.Error("a session could not be stored", "user", view.Name, "error", err)
+	view.Error = fmt.Sprintf("Name and password are right, but this node's state folder %s is full and the session cannot be stored: make room there, then sign in again; until then use the other node's console.", folder)
+	return p.askName(w, r, http.StatusInsufficientStorage, view)
 }
 
 // goOn leads to where somebody wanted to go before the sign-in. A form of settings that was posted then is shown again with all that was

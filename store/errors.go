@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 
 	"github.com/mattn/go-sqlite3"
 
@@ -78,12 +79,19 @@ func explain(path string, err error) error {
 	return fmt.Errorf("%s: %w", path, err)
 }
 
-// unusable says what to do about a file that cannot be used at all.
+// unusable says what to do about a file that cannot be used at all, and what that costs.
 func unusable(path string, err error) error {
-	return fmt.Errorf("%s cannot be used: %w; move it away, with its -wal and -shm, and restore a backup, or restart Evenkeel without it: the settings in force are stored again", path, err)
+	first, cost := "", "the settings in force are stored again, users have to be added again"
+	if errors.Is(err, ErrNewer) {
+		first = "install that version again, or "
+	}
+	if filepath.Base(path) == EventsFile {
+		cost = "a new log is begun, and the old one stays in what was moved away"
+	}
+	return fmt.Errorf("%s cannot be used: %w; %smove it away, with its -wal and -shm, and restart Evenkeel on this node: %s", path, err, first, cost)
 }
 
-// The four questions below spare who only holds an interface the names of this package.
+// The five questions below spare who only holds an interface the names of this package.
 
 // Unset says whether an error of Latest means that nothing was ever saved.
 func (db *DB) Unset(err error) bool { return errors.Is(err, ErrNoSettings) }
@@ -93,6 +101,9 @@ func (db *DB) WrongSignIn(err error) bool { return errors.Is(err, ErrSignIn) }
 
 // Crowded says whether an error of Authenticate means that the password was not looked at, because too many others are.
 func (db *DB) Crowded(err error) bool { return errors.Is(err, ErrCrowded) }
+
+// Full says whether an error means that nothing can be stored because the disk or folder is full.
+func (db *DB) Full(err error) bool { return errors.Is(err, ErrFull) }
 
 // SessionOver says whether an error of Session means that there is no such living session.
 func (db *DB) SessionOver(err error) bool { return errors.Is(err, ErrNoSession) }

@@ -25,6 +25,11 @@ func (db *DB) Load(ctx context.Context, revision uint64) (ha.Settings, error) {
 	return loadWhere(ctx, db.read, "superseded = 0 AND revision = ?", int64(revision))
 }
 
+// Overridden returns the newest revision of this number that lost against the other node's of the same number; ErrNoSettings if none did.
+func (db *DB) Overridden(ctx context.Context, revision uint64) (ha.Settings, error) {
+	return loadWhere(ctx, db.read, "superseded = 1 AND revision = ? ORDER BY id DESC LIMIT 1", int64(revision))
+}
+
 // Check says what is wrong with settings, as Save would.
 func (db *DB) Check(s ha.Settings) ha.FieldErrors { return s.Validate(db.limits) }
 
@@ -53,28 +58,43 @@ func (db *DB) Save(ctx context.Context, s ha.Settings, base uint64, by string) (
 
 // Import stores a revision of the peer under its own number. A higher number wins. If this number is stored here with other
 // content, both nodes saved apart from each other: the later one is in force on both, the other stays in the history.
-func (db *DB) Import(ctx context.Context, s ha.Settings) error {
+// It returns the revision that s took the place of as the newest: of a lower number, or of the same one; zero if s is not the newest.
+func (db *DB) Import(ctx context.Context, s ha.Settings) (replaced ha.Settings, err error) {
 	if s.Revision == 0 {
-		return fmt.Errorf("the peer's settings carry no revision: they were never saved")
+		return replaced, fmt.Errorf("the peer's settings carry no revision: they were never saved")
 	}
-	err := inTransaction(ctx, db.write, func(tx *sql.Tx) error {
-		mine, err := loadWhere(ctx, tx, "superseded = 0 AND revision = ?", int64(s.Revision))
-		switch {
-		case errors.Is(err, ErrNoSettings):
-			return insert(ctx, tx, s)
-		case err != nil:
-			return err
-		case sameContent(mine, s):
-			return nil
-		case !later(s, mine):
-			return nil // ours is in force on both; the peer keeps its own in its history
-		}
-		if _, err := tx.ExecContext(ctx, "UPDATE revisions SET superseded = 1 WHERE revision = ?", int64(s.Revision)); err != nil {
+	err = inTransaction(ctx, db.write, func(tx *sql.Tx) error {
+		before, err := loadWhere(ctx, tx, "superseded = 0 ORDER BY revision DESC LIMIT 1")
+		if err != nil && !errors.Is(err, ErrNoSettings) {
 			return err
 		}
-		return insert(ctx, tx, s)
+		stored, err := importInto(ctx, tx, s)
+		if stored && before.Revision <= s.Revision {
+			replaced = before
+		}
+		return err
 	})
-	return db.failed(err)
+	if err != nil {
+		return ha.Settings{}, db.failed(err)
+	}
+	return replaced, nil
+}
+
+// importInto stores a revision of the peer, if it is new here or later than the one of its number.
+func importInto(ctx context.Context, tx *sql.Tx, s ha.Settings) (stored bool, err error) {
+	mine, err := loadWhere(ctx, tx, "superseded = 0 AND revision = ?", int64(s.Revision))
+	switch {
+	case errors.Is(err, ErrNoSettings):
+		return true, insert(ctx, tx, s)
+	case err != nil || sameContent(mine, s):
+		return false, err
+	case !later(s, mine):
+		return false, nil // ours is in force on both; the peer keeps its own in its history
+	}
+	if _, err := tx.ExecContext(ctx, "UPDATE revisions SET superseded = 1 WHERE revision = ?", int64(s.Revision)); err != nil {
+		return false, err
+	}
+	return true, insert(ctx, tx, s)
 }
 
 // Entry is one line of the history.

@@ -158,7 +158,7 @@ func TestConstraintsHoldInTheDatabase(t *testing.T) {
 			s := sample()
 			s.Revision, s.SavedBy = 1, "peer"
 			spoil(&s)
-			if err := db.Import(ctx, s); err == nil { // Import does not validate: only the database stands in the way
+			if _, err := db.Import(ctx, s); err == nil { // Import does not validate: only the database stands in the way
 				t.Error("the database took it")
 			}
 			if history, err := db.History(ctx); err != nil || len(history) != 0 {
@@ -203,15 +203,17 @@ func TestImport(t *testing.T) {
 		revision uint64
 		by       string
 		cluster  uint8
+		replaced uint8 // cluster of the revision whose place it took; 0 = of none
 	}{
-		{"same number, same content", theirs(1, clock.Add(time.Hour), 7), 1, "here", 7},
-		{"same number, saved earlier", theirs(1, clock.Add(-time.Hour), 8), 1, "here", 7},
-		{"same number, saved later", theirs(1, clock.Add(time.Hour), 9), 1, "there", 9},
-		{"higher number", theirs(5, clock.Add(-time.Hour), 10), 5, "there", 10},
-		{"lower number", theirs(3, clock.Add(2*time.Hour), 11), 5, "there", 10},
+		{"same number, same content", theirs(1, clock.Add(time.Hour), 7), 1, "here", 7, 0},
+		{"same number, saved earlier", theirs(1, clock.Add(-time.Hour), 8), 1, "here", 7, 0},
+		{"same number, saved later", theirs(1, clock.Add(time.Hour), 9), 1, "there", 9, 7},
+		{"higher number", theirs(5, clock.Add(-time.Hour), 10), 5, "there", 10, 9},
+		{"lower number", theirs(3, clock.Add(2*time.Hour), 11), 5, "there", 10, 0},
 	} {
-		if err := db.Import(ctx, step.s); err != nil {
-			t.Errorf("%s: %v", step.what, err)
+		replaced, err := db.Import(ctx, step.s)
+		if err != nil || replaced.Heartbeat.ClusterID != step.replaced {
+			t.Errorf("%s: took the place of cluster %d (%v), want %d", step.what, replaced.Heartbeat.ClusterID, err, step.replaced)
 		}
 		expect(step.what, step.revision, step.by, step.cluster)
 	}
@@ -227,6 +229,12 @@ func TestImport(t *testing.T) {
 	}
 	if superseded != 1 {
 		t.Errorf("the history shows %d superseded revisions, want our first one: %+v", superseded, history)
+	}
+	if s, err := db.Overridden(ctx, 1); err != nil || s.SavedBy != "here" || s.Heartbeat.ClusterID != 7 {
+		t.Errorf("the overridden revision 1 is %+v, %v", s, err)
+	}
+	if _, err := db.Overridden(ctx, 5); !errors.Is(err, store.ErrNoSettings) {
+		t.Errorf("revision 5 was overridden by none, got %v", err)
 	}
 }
 
@@ -257,6 +265,9 @@ func TestOpenDamaged(t *testing.T) {
 			if !errors.Is(err, store.ErrCorrupt) {
 				t.Fatalf("Open: %v, want ErrCorrupt", err)
 			}
+			if text := err.Error(); !strings.Contains(text, "users have to be added again") || strings.Contains(text, "backup") {
+				t.Errorf("the remedy is wrong: there is no backup command, and the users are lost: %q", text)
+			}
 			if text := err.Error(); !strings.Contains(text, path) || strings.Contains(text, "\n") {
 				t.Errorf("not one sentence that names the file: %q", text)
 			}
@@ -279,4 +290,26 @@ func TestOpenRefusesPlantedLink(t *testing.T) {
 	if kept, _ := os.ReadFile(victim); string(kept) != "keep" {
 		t.Errorf("the link's target was overwritten: %q", kept)
 	}
+}
+
+// What helps against a damaged event log is not what helps against damaged settings.
+func TestOpenDamagedEvents(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, store.EventsFile), []byte(strings.Repeat("this is no database. ", 300)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := store.OpenEvents(dir, false)
+	if !errors.Is(err, store.ErrCorrupt) || !strings.Contains(err.Error(), "a new log is begun") || strings.Contains(err.Error(), "settings") {
+		t.Fatalf("OpenEvents: %v", err)
+	}
+	for _, suffix := range []string{"", "-wal", "-shm"} { // as it says
+		if err := os.Rename(filepath.Join(dir, store.EventsFile+suffix), filepath.Join(dir, "away"+suffix)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+	}
+	events, err := store.OpenEvents(dir, false)
+	if err != nil {
+		t.Fatalf("after the remedy: %v", err)
+	}
+	events.Close()
 }

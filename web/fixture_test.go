@@ -219,9 +219,16 @@ type console struct {
 	events *store.Events
 	client *http.Client
 	host   string
+	dir    string // the state folder
 }
 
 func start(t *testing.T, e *engine) *console {
+	t.Helper()
+	return startWith(t, e, func(db *store.DB) web.DB { return db })
+}
+
+// startWith is start with a database that misbehaves.
+func startWith(t *testing.T, e *engine, as func(*store.DB) web.DB) *console {
 	t.Helper()
 	t.Parallel() // most of a test is waiting
 	dir, ctx := t.TempDir(), context.Background()
@@ -239,7 +246,7 @@ func start(t *testing.T, e *engine) *console {
 	ended := make(chan error, 1)
 	go func() {
 		ended <- web.Run(run, web.Options{Config: config.Node{Node: "a", StateDir: dir, Console: config.Console{PeerURL: "https://127.0.0.1:8444"}},
-			Engine: e, DB: db, Events: events, Listeners: []net.Listener{l}, Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+			Engine: e, DB: as(db), Events: events, Listeners: []net.Listener{l}, Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
 	}()
 	t.Cleanup(func() {
 		cancel()
@@ -254,7 +261,7 @@ func start(t *testing.T, e *engine) *console {
 		db.Close()
 		events.Close()
 	})
-	c := &console{t: t, base: "https://" + l.Addr().String(), host: l.Addr().String(), engine: e, db: db, events: events}
+	c := &console{t: t, base: "https://" + l.Addr().String(), host: l.Addr().String(), engine: e, db: db, events: events, dir: dir}
 	c.client = c.browser()
 	return c
 }

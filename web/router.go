@@ -28,13 +28,14 @@ type server struct {
 	db       DB
 	hub      *hub
 	log      *slog.Logger
+	stateDir string // the folder that holds db
 	boot     string // of this process: a browser that finds another one loads its page anew
 }
 
 func newServer(o Options, h *hub) *server {
 	random := make([]byte, 8)
 	rand.Read(random) // never fails
-	s := &server{sessions: newSessionKeeper(o.DB, o.Config.Node, o.Log), limiter: newLimiter(time.Now), db: o.DB, hub: h, log: o.Log,
+	s := &server{sessions: newSessionKeeper(o.DB, o.Config.Node, o.Log), limiter: newLimiter(time.Now), db: o.DB, hub: h, log: o.Log, stateDir: o.Config.StateDir,
 		boot: o.Config.Node + "-" + hex.EncodeToString(random)}
 	s.pages = &handlers.Pages{
 		Config: handlers.Config{Node: o.Config.Node, PeerURL: o.Config.Console.PeerURL, NoSettings: o.DB.Unset,
@@ -204,6 +205,14 @@ func (s *server) Wrong(err error) bool { return s.db.WrongSignIn(err) }
 
 // Crowded says whether the error means that too many sign in at once.
 func (s *server) Crowded(err error) bool { return s.db.Crowded(err) }
+
+// Full returns the state folder if the error means that it is full.
+func (s *server) Full(err error) string {
+	if s.db.Full(err) {
+		return s.stateDir
+	}
+	return ""
+}
 
 // Begin starts a session under a new token.
 func (s *server) Begin(w http.ResponseWriter, r *http.Request, user string) error {

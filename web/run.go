@@ -36,10 +36,12 @@ type DB interface {
 	SessionStore
 	Authenticate(ctx context.Context, name, password string) (string, error)
 	// Unset says whether an error of Latest means that nothing was ever saved; WrongSignIn whether one of Authenticate means that
-	// name and password do not belong together, Crowded whether it means that the password was not looked at.
+	// name and password do not belong together, Crowded whether it means that the password was not looked at, Full whether any means that
+	// the disk or folder is full.
 	Unset(err error) bool
 	WrongSignIn(err error) bool
 	Crowded(err error) bool
+	Full(err error) bool
 }
 
 // Options says what Run needs.

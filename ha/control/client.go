@@ -281,5 +281,7 @@ func (e *Error) Write(w http.ResponseWriter) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(e) // the other side gone is its own matter
+	said := *e
+	said.Text = ha.Sentence(e.Text)
+	_ = json.NewEncoder(w).Encode(said) // the other side gone is its own matter
 }

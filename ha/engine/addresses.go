@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -40,6 +41,7 @@ type addressState struct {
 	searchAt   ha.Instant              // when it looks for strangers next
 	peerSilent bool                    // the peer was dead or sick and was not heard since
 	announced  bool                    // this process told the networks where the addresses are
+	devices    []string                // of this machine, read with held; nil = not known
 	lost       bool                    // address.missing was noted and is not mended
 }
 
@@ -82,7 +84,13 @@ func (e *engine) refreshAddresses() {
 func (e *engine) readHeld() (take func()) {
 	at := now()
 	held, err := e.shells.addresses.Held()
-	return func() { e.takeHeld(at, held, err) }
+	devices, devicesErr := e.shells.addresses.Devices()
+	return func() {
+		if e.addresses.devices = devices; devicesErr != nil {
+			e.log.Warn("network devices cannot be read", "error", devicesErr)
+		}
+		e.takeHeld(at, held, err)
+	}
 }
 
 // takeHeld keeps what was read at an instant, unless a later reading was faster.
@@ -109,18 +117,34 @@ func (e *engine) addressFacts() []ha.AddressFact {
 	var list []ha.AddressFact
 	for _, w := range wishes(e.settings) {
 		_, held := e.addresses.held[w.Address]
-		list = append(list, ha.AddressFact{Address: w.Address.String(), Device: w.Device, Held: held, Conflict: e.addresses.conflicts[w.Address]})
+		list = append(list, ha.AddressFact{Address: w.Address.String(), Device: w.Device, Held: held, NoDevice: e.deviceGone(w.Device), Conflict: e.addresses.conflicts[w.Address]})
 	}
 	return list
 }
 
 func (e *engine) addressConditions() []ha.Condition {
 	var list []ha.Condition
-	if e.addresses.lost {
+	byOthers := func(w wish) bool { return !e.deviceGone(w.Device) }
+	if e.addresses.lost && slices.ContainsFunc(e.missingAddresses(), byOthers) {
 		list = append(list, ha.Condition{Code: "address.missing", Severity: ha.Warning, Side: "local",
 			Text: "A virtual address was taken off this node by other software.", Remedy: "Find out which program manages the device; the address is put back."})
 	}
 	return list
+}
+
+// missingAddresses are wished, not held, and no stranger's.
+func (e *engine) missingAddresses() (list []wish) {
+	for _, w := range wishes(e.settings) {
+		if _, held := e.addresses.held[w.Address]; !held && e.addresses.conflicts[w.Address] == "" {
+			list = append(list, w)
+		}
+	}
+	return list
+}
+
+// deviceGone says whether this machine surely has no such device.
+func (e *engine) deviceGone(device string) bool {
+	return e.addresses.devices != nil && !slices.Contains(e.addresses.devices, device)
 }
 
 // renewals are the addresses that heart keeps alive: those that this node holds and may hold.
@@ -280,12 +304,13 @@ func (e *engine) noteMissing() {
 	if !e.addresses.wasHeld || e.addresses.lost {
 		return
 	}
-	for _, w := range wishes(e.settings) {
-		if _, held := e.addresses.held[w.Address]; !held && e.addresses.conflicts[w.Address] == "" {
-			e.addresses.lost = true
-			e.note(control.Event{Log: "failover", Code: "address.missing", Severity: ha.Warning,
-				Text: fmt.Sprintf("Virtual address %s vanished from %s; it is put back.", w.Address, w.Device)})
+	for _, w := range e.missingAddresses() {
+		text := fmt.Sprintf("Virtual address %s vanished from %s; it is put back.", w.Address, w.Device)
+		if e.deviceGone(w.Device) {
+			text = fmt.Sprintf("Virtual address %s is not here because its network device %s is missing; it is put back when the device is there again.", w.Address, w.Device)
 		}
+		e.addresses.lost = true
+		e.note(control.Event{Log: "failover", Code: "address.missing", Severity: ha.Warning, Text: text})
 	}
 }
 

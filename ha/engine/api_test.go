@@ -153,7 +153,7 @@ func TestSettingsApplyLive(t *testing.T) {
 	next := testSettings(false)
 	next.Revision, next.Heartbeat.Interval, next.Heartbeat.DeadTime = 2, 100*time.Millisecond, 800*time.Millisecond
 	next.Addresses[0].Aliases = append(next.Addresses[0].Aliases, netip.MustParsePrefix("10.88.1.101/24"))
-	if err := b.settings.Import(t.Context(), next); err != nil {
+	if _, err := b.settings.Import(t.Context(), next); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.client.Settings(t.Context(), control.Revision{Revision: 2}); err != nil {
@@ -170,7 +170,7 @@ func TestSettingsApplyLive(t *testing.T) {
 	}
 	bad := next
 	bad.Revision, bad.Heartbeat.DeadTime = 3, time.Millisecond
-	if err := b.settings.Import(t.Context(), bad); err != nil {
+	if _, err := b.settings.Import(t.Context(), bad); err != nil {
 		t.Fatal(err)
 	}
 	err := b.client.Settings(t.Context(), control.Revision{Revision: 3})
@@ -196,6 +196,11 @@ func TestUnreadableSettings(t *testing.T) {
 	s := b.await("master again", isState(ha.Master))
 	if s.Settings.Revision != 1 || !hasCondition(s, "settings.refused") {
 		t.Errorf("revision %d, conditions %+v", s.Settings.Revision, s.Conditions)
+	}
+	for _, c := range s.Conditions {
+		if c.Code == "settings.refused" && !strings.Contains(c.Remedy, "Mend the settings database") {
+			t.Errorf("nothing can be saved in a console without a database, but the remedy is: %s", c.Remedy)
+		}
 	}
 }
 
@@ -255,6 +260,24 @@ func TestLostDatabaseIsRefilled(t *testing.T) {
 	}
 	if len(b.settings.all) != 1 || b.settings.all[0].Revision != first.Settings.Revision {
 		t.Errorf("the database holds %+v", b.settings.all)
+	}
+}
+
+// A database that went back in time, as one whose -wal is damaged does without an error, takes back no revision that was in force.
+func TestOlderDatabaseIsRefilled(t *testing.T) {
+	b := newPair(t)
+	b.settings.all = append(b.settings.all, b.settings.all[0])
+	b.settings.all[1].Revision = 2
+	b.start()
+	b.await("whole", func(s control.Status) bool { return whole(s) && s.Settings.Revision == 2 })
+	awaitFile(t, filepath.Join(b.options.Config.StateDir, "engine", settingsFile))
+	b.end()
+	b.settings.all = b.settings.all[:1]
+	b.start()
+	b.await("revision 2 again", func(s control.Status) bool { return s.State == string(ha.Master) && s.Settings.Revision == 2 })
+	b.end()
+	if text := b.events.text("settings.refilled"); !strings.Contains(text, "held revision 1 as its newest") || b.settings.all[len(b.settings.all)-1].Revision != 2 {
+		t.Errorf("told %q, stored %d revisions", text, len(b.settings.all))
 	}
 }
 

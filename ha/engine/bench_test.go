@@ -49,11 +49,14 @@ func (m *memorySettings) Load(_ context.Context, revision uint64) (ha.Settings, 
 	return ha.Settings{}, errors.New("no such revision")
 }
 
-func (m *memorySettings) Import(_ context.Context, s ha.Settings) error {
+func (m *memorySettings) Import(_ context.Context, s ha.Settings) (replaced ha.Settings, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if len(m.all) > 0 {
+		replaced = m.all[len(m.all)-1]
+	}
 	m.all = append(m.all, s)
-	return nil
+	return replaced, nil
 }
 
 // memoryEvents is an event log.
@@ -82,6 +85,18 @@ func (m *memoryEvents) List(_ context.Context, f control.EventFilter) ([]control
 		}
 	}
 	return list, nil
+}
+
+// text is what the newest event of this code says; empty if there is none.
+func (m *memoryEvents) text(code string) (text string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, e := range m.all {
+		if e.Code == code {
+			text = e.Text
+		}
+	}
+	return text
 }
 
 func (m *memoryEvents) has(code string) bool {

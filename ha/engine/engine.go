@@ -121,6 +121,7 @@ func runWith(ctx context.Context, o Options, s shells, decide func(ha.Durable) m
 	}
 	e.servePeer()
 	e.loadDurable()
+	e.setAsideUnreadable()
 	settings, err := e.firstSettings(ctx)
 	if err != nil {
 		return err

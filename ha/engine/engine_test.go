@@ -159,6 +159,49 @@ func TestAddressComesBack(t *testing.T) {
 	b.await("told", func(control.Status) bool { return b.events.has("address.missing") && b.events.has("address.back") })
 }
 
+// An address whose network device is missing was taken off by nobody, and the device is what has to be looked for.
+func TestAddressOfAMissingDevice(t *testing.T) {
+	b := newBench(t, false)
+	b.heart.peer = peerSlave
+	b.start()
+	b.await("master with its address", func(s control.Status) bool { return s.State == string(ha.Master) && held(s) })
+	seen := 0
+	b.await("procedure over, and seen complete", func(s control.Status) bool { // a decision or more lies between two of these
+		if s.Procedure != nil && s.Procedure.State == "done" {
+			seen++
+		}
+		return seen > 2
+	})
+	b.setDevice("lan")
+	s := b.await("named", func(s control.Status) bool { return hasCondition(s, "address.missing") })
+	for _, c := range s.Conditions {
+		if c.Code == "address.missing" && !strings.Contains(c.Text, "network device lan of the virtual address 10.88.1.100/24 is missing") {
+			t.Errorf("the condition says: %s", c.Text)
+		}
+	}
+	b.setDevice("")
+	b.await("back", func(s control.Status) bool {
+		return held(s) && !hasCondition(s, "address.missing") && b.events.has("address.back")
+	})
+	if text := b.events.text("address.missing"); !strings.Contains(text, "because its network device lan is missing") {
+		t.Errorf("the event says: %s", text)
+	}
+}
+
+// setDevice takes a network device and its addresses away; "" brings all back.
+func (b *bench) setDevice(gone string) {
+	b.computer.mu.Lock()
+	b.computer.gone = gone
+	for prefix, w := range b.computer.held {
+		if w.Device == gone {
+			delete(b.computer.held, prefix)
+		}
+	}
+	changed := b.computer.changed
+	b.computer.mu.Unlock()
+	changed()
+}
+
 func heldNow(b *bench) []wish {
 	list, _ := fakeAddresses{b.computer}.Held()
 	return list
@@ -239,7 +282,7 @@ func (b *bench) change(t *testing.T, revision uint64, change func(*ha.Settings))
 	s := testSettings(true)
 	s.Revision = revision
 	change(&s)
-	if err := b.settings.Import(t.Context(), s); err != nil {
+	if _, err := b.settings.Import(t.Context(), s); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.client.Settings(t.Context(), control.Revision{Revision: revision}); err != nil {

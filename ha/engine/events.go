@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"evenkeel/ha"
 	"evenkeel/ha/control"
 )
 
@@ -88,6 +89,7 @@ func (e *engine) note(event control.Event) {
 	if event.Log == "" {
 		event.Log = "failover"
 	}
+	event.Text = ha.Sentence(event.Text)
 	e.log.Info(event.Text, "event", event.Code, "severity", string(event.Severity))
 	e.events.add(event)
 }

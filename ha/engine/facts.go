@@ -99,10 +99,10 @@ func (e *engine) observed() []ha.Condition {
 	}
 	if e.o.EventsWhy != nil {
 		add("events.not_kept", ha.Warning, "", "What happens is not kept in the event log: "+e.o.EventsWhy.Error()+".",
-			"Mend or move away events.db in the state folder and restart the engine; until then its own log has the events.")
+			"Do what it says, then restart Evenkeel on this node; until then the engine's own log has the events.")
 	}
 	if e.taken.note != "" {
-		add("settings.refused", ha.Warning, "", e.taken.note, "Correct the settings in the console and save them again.")
+		add("settings.refused", ha.Warning, "", e.taken.note, e.taken.remedy)
 	}
 	for _, s := range e.settings.Services {
 		if state := e.serviceState(s.Name); state.State == "failed" {

@@ -3,8 +3,10 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -18,6 +20,7 @@ type computer struct {
 	mu       sync.Mutex
 	held     map[netip.Prefix]wish
 	changed  func()
+	gone     string // a network device that is missing
 	stranger map[netip.Prefix]string
 	late     map[netip.Prefix]string // strangers who come when the address is held
 	mounts   map[string]string       // point to device
@@ -49,6 +52,9 @@ func (a fakeAddresses) Converge(_ context.Context, wishes []wish) error {
 	defer a.mu.Unlock()
 	a.held = map[netip.Prefix]wish{}
 	for _, w := range wishes {
+		if w.Device == a.gone {
+			return fmt.Errorf("%s: no such device", w.Device)
+		}
 		a.held[w.Address] = w
 		a.did("address " + w.Address.String())
 	}
@@ -73,6 +79,12 @@ func (a fakeAddresses) Held() ([]wish, error) {
 		list = append(list, w)
 	}
 	return list, nil
+}
+
+func (a fakeAddresses) Devices() ([]string, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.DeleteFunc([]string{"lo", "lan", "wan", "sync"}, func(name string) bool { return name == a.gone }), nil
 }
 
 func (a fakeAddresses) Conflict(context.Context, []wish) (map[netip.Prefix]string, error) {

@@ -32,8 +32,9 @@ type SettingsSource interface {
 	Latest(ctx context.Context) (ha.Settings, error)
 	// Load is one revision.
 	Load(ctx context.Context, revision uint64) (ha.Settings, error)
-	// Import stores a revision of the peer's under its own number.
-	Import(ctx context.Context, s ha.Settings) error
+	// Import stores a revision of the peer's under its own number and returns the one that it took the place of as the newest: of a lower
+	// number, or of the same one, saved apart. Zero if it is not the newest.
+	Import(ctx context.Context, s ha.Settings) (replaced ha.Settings, err error)
 }
 
 // EventLog keeps the events. It is called from goroutines of its own, never from the decision loop.

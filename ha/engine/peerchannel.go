@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"time"
 
 	"evenkeel/ha"
@@ -102,12 +103,25 @@ func (e *engine) sendSettings(s ha.Settings) {
 	})
 }
 
-func (e *engine) getSettings(w http.ResponseWriter, _ *http.Request) {
-	if v := e.view.Load(); v != nil {
+// getSettings answers with the settings in force, or with the stored revision that the query names.
+func (e *engine) getSettings(w http.ResponseWriter, r *http.Request) {
+	v := e.view.Load()
+	revision, err := strconv.ParseUint(r.URL.Query().Get("revision"), 10, 63)
+	switch {
+	case v == nil:
+		errStarting.Write(w)
+	case err != nil:
 		answerJSON(w, v.settings)
-		return
+	default:
+		ctx, cancel := context.WithTimeout(r.Context(), askRevisionFor)
+		defer cancel()
+		s, err := e.o.Settings.Load(ctx, revision)
+		if err != nil {
+			writeError(w, err)
+			return
+		}
+		answerJSON(w, s)
 	}
-	errStarting.Write(w)
 }
 
 // settingsLimit bounds the settings that a peer may send, in bytes.

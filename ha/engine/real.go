@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/netip"
 	"path/filepath"
 	"time"
@@ -55,6 +56,14 @@ func (a realAddresses) Held() ([]wish, error) {
 		list = append(list, wish(w))
 	}
 	return list, err
+}
+
+func (a realAddresses) Devices() (names []string, err error) {
+	devices, err := net.Interfaces()
+	for _, d := range devices {
+		names = append(names, d.Name)
+	}
+	return names, err
 }
 
 func (a realAddresses) Conflict(ctx context.Context, wishes []wish) (map[netip.Prefix]string, error) {

@@ -29,7 +29,7 @@ var errStarting = &control.Error{Exit: control.ExitNotRunning, Code: "starting",
 
 // errNoLog: the log's file could not be opened at start.
 var errNoLog = &control.Error{Exit: control.ExitFailed, Code: "no_log",
-	Text: "The event log could not be opened when the engine started: mend events.db in the state folder and restart the engine; the events are in its own log."}
+	Text: "The event log could not be opened when the engine started: the condition events.not_kept says why and what to do; the events are in its own log."}
 
 // callerKey is where a connection's user id stands in a request's context.
 type callerKey struct{}

@@ -27,6 +27,7 @@ type settingsState struct {
 	keys   [][]byte // of the beats, from root's key file
 	digest uint32   // of the settings in force
 	note   string   // why the newest revision is not in force; empty = it is
+	remedy string   // against that
 }
 
 // taken is taken.json: how often an engine began with a revision within crashWindow of its taking.
@@ -48,18 +49,19 @@ func (e *engine) firstSettings(ctx context.Context) (ha.Settings, error) {
 		s, err := e.newestSettings(ctx)
 		if err == nil && e.crashed(s) {
 			e.refused.Store(s.Digest())
-			err = fmt.Errorf("revision %d ended the engine %d times within a minute of being taken", s.Revision, crashLimit)
+			err = fmt.Errorf("revision %d %w %d times within a minute of being taken", s.Revision, errEndsEngine, crashLimit)
 		}
 		if err == nil {
-			return s, nil
+			return e.notOlder(ctx, s), nil
 		}
 		for _, name := range []string{settingsFile, previousFile} {
 			last, lastErr := e.copyOfSettings(name)
-			if lastErr == nil && errors.Is(err, ErrNoSettings) && e.refill(ctx, last) {
+			if lastErr == nil && errors.Is(err, ErrNoSettings) && e.refill(ctx, last, "held no settings", "Its users are gone with it: see evenkeel user list.") {
 				return last, nil
 			}
 			if lastErr == nil && !e.crashed(last) {
 				e.taken.note = fmt.Sprintf("The newest settings are not used (%v); revision %d stays in force.", err, last.Revision)
+				e.taken.remedy = remedyFor(err)
 				e.log.Error("settings not used", "error", err, "in_force", last.Revision)
 				return last, nil
 			}
@@ -71,19 +73,45 @@ func (e *engine) firstSettings(ctx context.Context) (ha.Settings, error) {
 	}
 }
 
+// errEndsEngine marks a revision under which the engine ended again and again.
+var errEndsEngine = errors.New("ended the engine")
+
+// remedyFor says what helps where the newest revision is not used. Only what stands in a database that can be read can be corrected in the console.
+func remedyFor(err error) string {
+	var fields ha.FieldErrors
+	if errors.As(err, &fields) || errors.Is(err, errEndsEngine) {
+		return "Correct the settings in the console and save them again."
+	}
+	return "Mend the settings database of this node as the text says; its console cannot be used before that."
+}
+
 // ErrNoSettings is the error of Latest where nothing is stored.
 var ErrNoSettings = errors.New("no settings are stored")
 
-// refill stores the engine's copy of the settings in a database that holds none: it is a new one in the place of one that was lost.
-func (e *engine) refill(ctx context.Context, last ha.Settings) bool {
+// notOlder returns the engine's copy instead of an older newest revision: where the database's -wal is damaged or was lost, what stood in it is
+// gone without an error.
+func (e *engine) notOlder(ctx context.Context, newest ha.Settings) ha.Settings {
+	last, err := e.copyOfSettings(settingsFile)
+	if err != nil || last.Revision <= newest.Revision || last.Digest() == e.refused.Load() {
+		return newest
+	}
+	why := fmt.Sprintf("held revision %d as its newest, although a later one was in force", newest.Revision)
+	if !e.refill(ctx, last, why, "Users and passwords that were changed lately may be as they were before: see evenkeel user list.") {
+		return newest
+	}
+	return last
+}
+
+// refill stores the engine's copy of the settings in a database that holds none or older ones: a part of it was lost, or it is a new one.
+func (e *engine) refill(ctx context.Context, last ha.Settings, why, users string) bool {
 	ctx, cancel := context.WithTimeout(ctx, 6*time.Second)
 	defer cancel()
-	if err := e.o.Settings.Import(ctx, last); err != nil {
+	if _, err := e.o.Settings.Import(ctx, last); err != nil {
 		e.log.Error("settings database not filled again", "error", err)
 		return false
 	}
 	e.note(control.Event{Log: "failover", Code: "settings.refilled", Severity: ha.Warning,
-		Text: fmt.Sprintf("The settings database held no settings: revision %d was stored again from the engine's copy. Its users are gone with it: see evenkeel user list.", last.Revision)})
+		Text: fmt.Sprintf("The settings database %s: revision %d was stored again from the engine's copy. %s", why, last.Revision, users)})
 	return true
 }
 
@@ -218,14 +246,19 @@ func (e *engine) importSettings(ctx context.Context, s ha.Settings) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	if err := e.o.Settings.Import(ctx, s); err != nil {
+	replaced, err := e.o.Settings.Import(ctx, s)
+	if err != nil {
 		return &control.Error{Exit: control.ExitFailed, Code: "settings_not_stored", Text: fmt.Sprintf("Revision %d of the other node cannot be stored: %v.", s.Revision, err)}
 	}
 	newest, err := e.newestSettings(ctx) // the database decides which of two is newer
 	if err != nil {
 		return &control.Error{Exit: control.ExitFailed, Code: "settings_unreadable", Text: fmt.Sprintf("The settings cannot be read again: %v.", err)}
 	}
-	return e.useSettings(ctx, newest)
+	if err := e.useSettings(ctx, newest); err != nil {
+		return err
+	}
+	e.noteOverridden(ctx, replaced, s)
+	return nil
 }
 
 // useSettings checks a revision and puts it in force, unless a newer one is.

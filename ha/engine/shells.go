@@ -26,6 +26,8 @@ type addressShell interface {
 	// DropAll takes every address of ours off at once.
 	DropAll() error
 	Held() ([]wish, error)
+	// Devices are the names of this machine's network devices.
+	Devices() ([]string, error)
 	// Announce tells the networks where these addresses are, those of them that the kernel has.
 	Announce(wishes []wish)
 	// Conflict asks, about 200 ms, who else answers for them: prefix to MAC.

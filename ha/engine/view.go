@@ -49,6 +49,7 @@ func (e *engine) publish() {
 		v.held[prefix.String()] = since
 	}
 	for _, c := range e.plan.Conditions {
+		c.Text = ha.Sentence(c.Text)
 		v.conditions = append(v.conditions, control.Condition{Condition: c, Since: e.conditions[[2]string{c.Code, c.Key}]})
 	}
 	if e.run != nil {

@@ -144,6 +144,7 @@ func (e *engine) applyVolumes(s ha.Settings) {
 	if err := e.o.Volumes.Apply(configs); err != nil {
 		e.log.Error("volumes cannot be configured", "error", err)
 		e.taken.note = fmt.Sprintf("The volumes' configuration cannot be written: %v.", err)
+		e.taken.remedy = "Make room in, or repair, the run folder; then save the settings again, or restart Evenkeel on this node."
 	}
 }
 
