@@ -56,7 +56,7 @@ func (l *loop) firstDisk() {
 
 // seekDisk looks from time to time, beside the loop, whether a disk that could not be used is there now: put back in its place, or created anew.
 func (l *loop) seekDisk() {
-	if l.problemCode != "no_disk" || l.seeking || l.now.Sub(l.soughtAt) < seekEvery {
+	if l.area != nil || l.problemCode != "no_disk" || l.seeking || l.now.Sub(l.soughtAt) < seekEvery {
 		return
 	}
 	l.soughtAt, l.seeking = l.now, true

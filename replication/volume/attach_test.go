@@ -3,10 +3,12 @@ package volume
 import (
 	"errors"
 	"log/slog"
+	"os"
 	"testing"
 
 	"evenkeel/replication"
 	"evenkeel/replication/activity"
+	"evenkeel/replication/control"
 	"evenkeel/replication/disk/disktest"
 	"evenkeel/replication/meta"
 )
@@ -53,4 +55,20 @@ func TestHotExtentsOutliveAFailedAttach(t *testing.T) {
 			t.Errorf("change %d failed: after the next attach the hot extent is in sync", failing)
 		}
 	}
+}
+
+// TestPeersDiskIsNoProblemOfOurs: the peer's word that it has no disk is shown as long as it holds, and is not taken for the own disk: that one is in use,
+// and stays so.
+func TestPeersDiskIsNoProblemOfOurs(t *testing.T) {
+	p := newPair(t, testSize)
+	away := p.a.config.Backing + ".away"
+	must(t, os.Rename(p.a.config.Backing, away))
+	p.a.start()
+	p.b.start()
+	s := p.b.until("told that the peer has no disk", func(s control.Status) bool { return s.ProblemCode == "no_disk" })
+	if s.Disk == "Diskless" {
+		t.Errorf("its own disk is taken for lost: %+v", s)
+	}
+	must(t, os.Rename(away, p.a.config.Backing))
+	p.b.until("connected, and nothing is wrong", func(s control.Status) bool { return s.Mirrors && s.ProblemCode == "" })
 }

@@ -304,9 +304,10 @@ func (l *loop) diskFailed(err error) {
 	l.changed()
 }
 
-// problem notes why the volume is not usable, or not connected; "" = nothing is wrong.
+// problem notes why the volume is not usable, or not connected; "" = nothing is wrong. What is wrong with the own disk stays until there is one again; the
+// peer may send the same code of its own.
 func (l *loop) problem(code, text string) {
-	if l.problemCode == "disk_failed" || l.problemCode == "no_disk" {
+	if l.area == nil && (l.problemCode == "disk_failed" || l.problemCode == "no_disk") {
 		return
 	}
 	l.problemCode, l.problemText = code, text
