@@ -191,9 +191,6 @@ func (t *turn) standingBlockers() []Reason {
 	if t.f.Now < t.retryAt {
 		all = append(all, ReasonPromoteFailed)
 	}
-	if t.f.Unstored {
-		all = append(all, ReasonUnstored)
-	}
 	switch {
 	case t.peer.hasFailed:
 		all = append(all, ReasonPeerFailed)

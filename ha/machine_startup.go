@@ -312,8 +312,9 @@ func (t *turn) withoutPeer() {
 		return
 	}
 	if t.peer.refused {
-		// With a volume the first "no" stays the reason that is shown: what follows from it (Consistent) explains less.
-		if all := t.takeoverBlockers(); len(all) > 0 && (t.role == Slave || t.role == Blocked && t.f.NoVolumes) {
+		// With a volume the first "no" stays the reason that is shown: what follows from it (Consistent) explains less. A folder that was full is no reason any more.
+		stale := t.role == Blocked && (t.f.NoVolumes || t.reason == ReasonUnstored)
+		if all := t.takeoverBlockers(); len(all) > 0 && (t.role == Slave || stale) {
 			t.become(Blocked, all[0])
 		}
 		t.alone()

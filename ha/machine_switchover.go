@@ -18,6 +18,9 @@ func (t *turn) acquire(r Release) {
 	if blocker == "" && t.cutOff() {
 		blocker = ReasonIsolated // it would be revoked at once, again and again, or serve where nobody is
 	}
+	if blocker == "" && t.f.Unstored {
+		blocker = ReasonUnstored
+	}
 	switch {
 	case blocker == "" && t.f.Now >= t.retryAt:
 		t.promote(why, permit, false)
@@ -60,11 +63,14 @@ func (t *turn) reclaim() {
 		t.settle(b[0])
 		return
 	}
-	if t.f.Now < t.retryAt {
+	switch {
+	case t.f.Unstored:
+		t.settle(ReasonUnstored)
+	case t.f.Now < t.retryAt:
 		t.settle(ReasonPromoteFailed)
-		return
+	default:
+		t.promote(ReasonHandedBack, "", false)
 	}
-	t.promote(ReasonHandedBack, "", false)
 }
 
 // withoutPeersEngine decides when the peer's beats say that its engine is gone: its volumes have revoked themselves and its addresses lapse.

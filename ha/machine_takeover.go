@@ -66,7 +66,8 @@ func (t *turn) takeoverBlockers() []Reason {
 	return all
 }
 
-// policyBlockers are the wishes of people that keep this node from acting by itself.
+// policyBlockers keep this node from taking the role by itself whatever the data say: the wishes of people, and a record that cannot be kept, because a
+// promotion begins with storing its epoch.
 func (t *turn) policyBlockers() []Reason {
 	var all []Reason
 	if t.durable.Standby {
@@ -80,6 +81,9 @@ func (t *turn) policyBlockers() []Reason {
 	}
 	if !t.f.Settings.Active {
 		all = append(all, ReasonInactive)
+	}
+	if t.f.Unstored {
+		all = append(all, ReasonUnstored)
 	}
 	return all
 }

@@ -1,6 +1,9 @@
 package ha
 
-import "testing"
+import (
+	"slices"
+	"testing"
+)
 
 // TestUnstored: while a node's own state cannot be stored it serves on, asks and permits as ever, and takes no wish that would have to be kept.
 func TestUnstored(t *testing.T) {
@@ -33,6 +36,46 @@ func TestUnstored(t *testing.T) {
 	if p := m.Step(f); p.Store == nil || p.Say.Armed {
 		t.Errorf("armed %v, store %+v: it is followed when it can be kept", p.Say.Armed, p.Store)
 	}
+}
+
+// TestUnstoredTakesNothing: a slave whose own state cannot be stored does not begin a promotion that it could not keep, whichever way the role comes to it.
+func TestUnstoredTakesNothing(t *testing.T) {
+	t.Run("the master dies", func(t *testing.T) {
+		m, f := slaveMachine(t), silent(pair())
+		f.Unstored = true
+		if p := m.Step(f); p.Role != Blocked || p.Reason != ReasonUnstored || p.Procedure != nil || p.Takeover.Possible {
+			t.Errorf("%s (%s), %+v, takeover %+v", p.Role, p.Reason, p.Procedure, p.Takeover)
+		}
+		f.Unstored, f.Volumes[0].Disk, f.Volumes[0].Licence = false, Consistent, false
+		if p := m.Step(f); p.Role != Blocked || p.Reason != ReasonDiskConsistent {
+			t.Errorf("when there is room again: %s (%s)", p.Role, p.Reason)
+		}
+	})
+	t.Run("the master gives the role away", func(t *testing.T) {
+		f := pair()
+		beat := *f.Other.Beat
+		beat.Role, beat.Release = Slave, &Release{Epoch: beat.Epoch}
+		f.Other.Beat, f.Unstored = &beat, true
+		f.Volumes[0].PeerRole = Secondary
+		m := NewMachine(f.Durable)
+		if p := m.Step(f); p.Role == Promoting || !slices.Contains(p.Why, ReasonUnstored) {
+			t.Errorf("%s (%v)", p.Role, p.Why)
+		}
+		f.Unstored = false
+		if p := m.Step(f); p.Role != Promoting {
+			t.Errorf("when it can be stored: %s (%v)", p.Role, p.Why)
+		}
+	})
+	t.Run("nobody serves", func(t *testing.T) {
+		f := pair()
+		beat := *f.Other.Beat
+		beat.Role = Slave
+		f.Other.Beat, f.Unstored = &beat, true
+		f.Volumes[0].PeerRole, f.Volumes[0].LastPrimary = Secondary, true
+		if p := NewMachine(f.Durable).Step(f); p.Role != Blocked || p.Reason != ReasonUnstored {
+			t.Errorf("%s (%s, %v)", p.Role, p.Reason, p.Why)
+		}
+	})
 }
 
 // TestAnswerIsForItsLoss: an answer that this volume gave to a request of the same number, for an earlier loss, is not given again: the volume is asked anew.
