@@ -149,7 +149,7 @@ func (s State) Attach(boot [16]byte) State {
 		s.Flags |= Died
 	}
 	s.Flags &^= PrimaryIndicator | ConnectedInSync
-	if s.Disk == Failed || s.Disk == Diskless || s.Flags.Has(SyncingTarget) {
+	if s.Flags.Has(SyncingTarget) {
 		s.Disk = Inconsistent
 	}
 	sameBoot := s.Boot == boot && boot != [16]byte{} && s.Permission.Reason != "" && s.Permitted()
@@ -323,7 +323,7 @@ func (s State) PeerPromoted(e Epoch) State {
 	return s.SawEpoch(e)
 }
 
-// Fail is the loss of the own disk; stored on a best effort.
+// Fail is the loss of the own disk. It is never stored: the next attach finds the disk as a crash leaves it.
 func (s State) Fail() State {
 	s.Disk = Failed
 	return s

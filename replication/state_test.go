@@ -65,8 +65,6 @@ func TestAttach(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	failed := a
-	failed = failed.Fail()
 	for _, c := range []struct {
 		name string
 		s    State
@@ -83,7 +81,6 @@ func TestAttach(t *testing.T) {
 		{"permitted in another boot", alone, [16]byte{8}, Consistent, CrashedPrimary},
 		{"permitted, boot not known", alone, [16]byte{}, Consistent, CrashedPrimary},
 		{"never had a peer", New([16]byte{}, "a", 1, true, GenerationID{1}, 0), boot, UpToDate, 0},
-		{"a failed disk", failed, boot, Inconsistent, 0},
 	} {
 		got := c.s.Attach(c.boot)
 		if got.Disk != c.want || !got.Flags.Has(c.flag) || got.Role() != Secondary {

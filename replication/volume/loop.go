@@ -287,16 +287,15 @@ func (l *loop) rotateIfNeeded() bool {
 	return true
 }
 
-// diskFailed gives the own disk up: nothing of it is to be relied upon any more, and the role ends with it.
+// diskFailed gives the own disk up, and the role ends with it. Nothing of that is stored: what is on the disk is left as a crash leaves it, and the next attach
+// judges it as after one. A mark "failed" there would call the copy incomplete, and an older one would overwrite it.
 func (l *loop) diskFailed(err error) {
 	if l.area == nil {
 		return
 	}
 	l.log.Error("the backing disk failed", "disk", l.config.Backing, "why", err)
 	l.problem("disk_failed", fmt.Sprintf("the backing disk %s failed (%v): replace it and connect the volume again", l.config.Backing, err))
-	failed := l.state.Revoke("disk_failed").Fail()
-	_ = l.area.Save(failed) // the disk may be gone; then the next attach finds a primary that crashed
-	l.state, l.area = failed, nil
+	l.state, l.area = l.state.Revoke("disk_failed").Fail(), nil
 	l.serving.Store(false)
 	l.stopServing()
 	l.endSession(wire.Refuse{Code: "peer_disk", Text: "the disk of node " + l.config.Node + " failed"})
