@@ -130,11 +130,16 @@ func TestReleasedWithoutLoneWrites(t *testing.T) {
 		{"ordinary released", func(b *Beat, _ *VolumeFact) { b.Release = &Release{Epoch: Epoch{3, "a"}} }, Promoting, ""},
 		{"outdated here", func(_ *Beat, v *VolumeFact) { v.Disk = Outdated }, Slave, ""},
 		{"connected, the other still Primary", func(_ *Beat, v *VolumeFact) { v.Connected, v.PeerRole = true, Primary }, Slave, ""},
+		{"both were deaf before", func(*Beat, *VolumeFact) {}, Slave, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			m := NewMachine(pair().Durable)
-			m.Step(pair())
+			m, heard := NewMachine(pair().Durable), pair()
+			heard.Now = heard.Now.Add(-3 * time.Second)
+			if tt.name == "both were deaf before" {
+				heard.Now = heard.Now.Add(2 * time.Second)
+			}
+			m.Step(heard)
 			f := pair()
 			beat := *f.Other.Beat
 			beat.Role, beat.Release = Slave, &Release{Epoch: Epoch{3, "a"}, NoLone: true}

@@ -15,10 +15,13 @@ func (t *turn) acquire(r Release) {
 		why = ReasonSwitchOver
 	}
 	permit, blocker := t.releaseSuffices(r)
-	if blocker == "" && t.cutOff() {
+	switch {
+	case blocker != "":
+	case permit != "" && t.since(t.peer.engineAt) < t.d:
+		blocker = ReasonPeerMoving // said into a silence that both were in: the sender takes it back now
+	case t.cutOff():
 		blocker = ReasonIsolated // it would be revoked at once, again and again, or serve where nobody is
-	}
-	if blocker == "" && t.f.Unstored {
+	case t.f.Unstored:
 		blocker = ReasonUnstored
 	}
 	switch {
