@@ -260,6 +260,22 @@ func (t *turn) peerConditions(add func(Condition)) {
 	}
 }
 
+// peersDisk names a disk that is gone on the other node, by that node's own word.
+func (t *turn) peersDisk(s VolumeSaying, add func(Condition)) {
+	c := Condition{"volume.detached", Critical, "peer", "", "", s.Name + "/" + string(t.f.Peer)}
+	switch s.Disk {
+	case DiskFailed:
+		c.Text = "The disk of volume " + s.Name + " on the other node failed."
+		c.Remedy = "There: mend it, or replace it and create the volume on it again; then `volume connect " + s.Name + "`."
+	case Diskless:
+		c.Text = "Volume " + s.Name + " has no working disk on the other node, or its process is away there."
+		c.Remedy = "Look at that node's status; replace the disk there and create the volume on it again."
+	default:
+		return
+	}
+	add(c)
+}
+
 func (t *turn) volumeConditions(v VolumeFact, add func(Condition)) {
 	put := func(code string, s Severity, text, remedy string) {
 		add(volumeCondition(code, s, v.Name, text, remedy))
@@ -280,7 +296,11 @@ func (t *turn) volumeConditions(v VolumeFact, add func(Condition)) {
 		if why := strings.TrimPrefix(v.BlockedReason, "volume "+v.Name+" has no disk: "); why != "" {
 			text = "has no working disk on this node: " + why + "."
 		}
-		put("volume.detached", Critical, text, "Put the right disk in its place, or replace it and create the volume on it again.")
+		remedy := "Put the right disk in its place, or replace it and create the volume on it again."
+		if v.Disk == DiskFailed { // it is not looked for by itself
+			remedy = "Mend it, or replace it and create the volume on it again; then `volume connect " + v.Name + "`."
+		}
+		put("volume.detached", Critical, text, remedy)
 	case v.Disk == Outdated:
 		put("volume.outdated", Warning, "is outdated here: the other node went on without this copy.", "Restore the replication link; it syncs by itself.")
 	case v.Disk == Inconsistent:
@@ -288,9 +308,8 @@ func (t *turn) volumeConditions(v VolumeFact, add func(Condition)) {
 	case v.Disk == Consistent:
 		put("volume.consistent", Warning, "is whole here, but perhaps not the newest copy.", "Start the other node or restore the replication link.")
 	}
-	if s := t.said(v.Name); t.beat != nil && s != nil && (s.Disk == Diskless || s.Disk == DiskFailed) {
-		add(Condition{"volume.detached", Critical, "peer", "Volume " + v.Name + " has no working disk on the other node, or its process is away there.",
-			"Look at that node's status; replace the disk there and create the volume on it again.", v.Name + "/" + string(t.f.Peer)})
+	if s := t.said(v.Name); t.beat != nil && s != nil {
+		t.peersDisk(*s, add)
 	}
 	switch {
 	case v.NeverHadPeer:

@@ -60,22 +60,29 @@ func TestConnectSaysWhatItDoes(t *testing.T) {
 	b.start()
 	b.await("answering", func(s control.Status) bool { return s.ConfiguredRole != "" })
 	for _, c := range []struct {
-		disk  ha.Disk
-		split bool
-		code  string // of the refusal; empty = done
-		text  string
+		disk    ha.Disk
+		split   bool
+		device  string
+		problem string
+		code    string // of the refusal; empty = done
+		text    string
 	}{
-		{ha.UpToDate, false, "", "connect is done"},
-		{ha.DiskFailed, false, "", "starts anew"},
-		{ha.Diskless, false, "no_disk", "no disk here"},
-		{ha.UpToDate, true, "split_brain", "volume resolve"},
+		{ha.UpToDate, false, "", "", "", "connect is done."},
+		{ha.UpToDate, false, "", "replication is disconnected on node b", "", "until now, and does so again unless it has ended: replication is disconnected on node b."},
+		{ha.DiskFailed, false, "/dev/loop7", "", "in_use", "still in use"},
+		{ha.DiskFailed, false, "", "", "", "starts anew"},
+		{ha.DiskFailed, true, "", "", "", "starts anew"}, // else nothing would ever end it: without a disk it cannot be resolved
+		{ha.Diskless, false, "", "", "no_disk", "no disk here"},
+		{ha.UpToDate, true, "", "", "split_brain", "volume resolve"},
 	} {
 		v.mu.Lock()
-		v.fact.Disk, v.fact.SplitBrain = c.disk, c.split
+		v.fact.Disk, v.fact.SplitBrain, v.fact.Device, v.problem, v.fact.Connected = c.disk, c.split, c.device, c.problem, false
 		v.mu.Unlock()
 		b.await("its state is known", func(s control.Status) bool {
-			return len(s.Volumes) == 1 && s.Volumes[0].Disk == string(c.disk) && s.Volumes[0].SplitBrain == c.split
+			return len(s.Volumes) == 1 && s.Volumes[0].Disk == string(c.disk) && s.Volumes[0].SplitBrain == c.split &&
+				(s.Volumes[0].Device != nil) == (c.device != "") && (s.Volumes[0].Reason != nil) == (c.problem != "")
 		})
+		kills := strings.Count(b.computer.history(), "kill")
 		out, err := b.client.Volume(t.Context(), "data", "connect", control.VolumeOrder{})
 		var refused *control.Error
 		switch {
@@ -84,9 +91,9 @@ func TestConnectSaysWhatItDoes(t *testing.T) {
 		default:
 			t.Errorf("%s, split-brain %v: %q, %v", c.disk, c.split, out.Text, err)
 		}
-	}
-	if !strings.Contains(b.computer.history(), "kill") {
-		t.Errorf("the process was not ended: %s", b.computer.history())
+		if ended := strings.Count(b.computer.history(), "kill") > kills; ended != (c.text == "starts anew") {
+			t.Errorf("%s, split-brain %v, device %q: its process was ended: %v", c.disk, c.split, c.device, ended)
+		}
 	}
 }
 

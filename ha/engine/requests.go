@@ -222,17 +222,30 @@ func (e *engine) volumeVerb(ctx context.Context, name, verb string, o control.Vo
 	}
 	ctx, cancel := context.WithTimeout(ctx, limitVolumes)
 	defer cancel()
-	began, failed := time.Now(), v.last().Fact.Disk == ha.DiskFailed
+	began, before := time.Now(), v.last()
 	if err := call(ctx); err != nil {
 		return control.Outcome{}, volumeError(name, verb, err)
 	}
 	e.note(control.Event{Log: "failover", Code: "volume." + verb, Severity: ha.Info, Text: fmt.Sprintf("Volume %s: %s, ordered by %s.", name, verb, orElse(o.By, "root"))})
-	text := fmt.Sprintf("Volume %s: %s is done.", name, verb)
-	if verb == "connect" && failed {
-		text = fmt.Sprintf("Volume %s: its process starts anew and looks for its disk; `evenkeel volume list` tells what it found.", name)
-	}
-	return control.Outcome{Done: true, Code: "done", Text: text, Took: time.Since(began).Milliseconds()}, nil
+	return control.Outcome{Done: true, Code: "done", Text: verbDone(name, verb, before), Took: time.Since(began).Milliseconds()}, nil
 }
+
+// verbDone says what a verb has brought about; before is the volume as it was. Connecting takes the other side: what that one, or the comparison, said last
+// is likely to stand in the way again.
+func verbDone(name, verb string, before VolumeState) string {
+	text := fmt.Sprintf("Volume %s: %s is done.", name, verb)
+	switch {
+	case verb != "connect" || before.Fact.Connected:
+	case before.Fact.Disk == ha.DiskFailed:
+		text = fmt.Sprintf("Volume %s: its process starts anew and looks for its disk; `evenkeel volume list` tells what it found.", name)
+	case before.Problem != "" && before.ProblemCode != problemRevoked && !before.Stuck:
+		text += " What kept it apart until now, and does so again unless it has ended: " + before.Problem + "."
+	}
+	return text
+}
+
+// problemRevoked is the volume's code for a role that was taken away (replication/control, ProblemCode): it keeps nobody from connecting.
+const problemRevoked = "revoked"
 
 // connectCall connects to the other copy, if a word is all that it needs. A disk that failed is used again by a new process only, which opens it as after a
 // crash: nothing that the old one had under way comes after that.
@@ -242,10 +255,12 @@ func (v *volume) connectCall() (volumeCall, error) {
 		return nil, &control.Error{Exit: control.ExitRefused, Code: code, Text: fmt.Sprintf("Volume %s is not connected: %s", v.setting.Name, text)}
 	}
 	switch {
+	case s.Fact.Disk == ha.DiskFailed && s.Fact.Device != "":
+		return refuse("in_use", "its disk failed, and the device on it is still in use here. This node gives it up by itself; order it again then.")
+	case s.Fact.Disk == ha.DiskFailed: // before a split-brain: without a disk nobody can end that
+		return func(ctx context.Context) error { return v.handle.Kill(ctx, s.PID) }, nil
 	case s.Fact.SplitBrain:
 		return refuse("split_brain", "both copies were written without each other. End that first: `evenkeel volume resolve`.")
-	case s.Fact.Disk == ha.DiskFailed:
-		return func(ctx context.Context) error { return v.handle.Kill(ctx, s.PID) }, nil
 	case s.Fact.Disk == ha.Diskless:
 		return refuse("no_disk", "it has no disk here. "+orElse(s.Problem, "It looks for it")+"; it connects by itself when the disk is there.")
 	}

@@ -29,6 +29,7 @@ type File struct {
 	direct bool
 	ident  string
 	broken atomic.Pointer[error] // the failed flush
+	stable func(fd int) error    // fdatasync, but in tests
 	flush  sync.Mutex            // the kernel tells of a failed write once only: a second flush beside the one that hears it must wait for that
 
 	// Two unaligned writes may share a block: each locks the stripes of its first and last block while it reads, changes and writes them.
@@ -42,7 +43,7 @@ func Open(path string, o Options) (*File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the disk: %w", err)
 	}
-	f := &File{path: path}
+	f := &File{path: path, stable: unix.Fdatasync}
 	mode := info.Mode()
 	switch {
 	case mode.IsRegular():
@@ -299,7 +300,7 @@ func (f *File) Flush() error {
 		return err
 	}
 	for {
-		err := unix.Fdatasync(f.fd)
+		err := f.stable(f.fd)
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}

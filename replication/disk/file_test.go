@@ -8,7 +8,9 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -190,5 +192,45 @@ func BenchmarkWrite4k(b *testing.B) {
 		if err := f.WriteAt(p, uint64(i%16384)*Align, false); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// TestFlushesBesideAFailingOne: the kernel tells one caller only that writes were lost. A flush beside that one waits for what it hears, and fails as well; so
+// does all that follows.
+func TestFlushesBesideAFailingOne(t *testing.T) {
+	f := file(t, 1<<20, Options{})
+	hears, told, second := make(chan struct{}), make(chan struct{}), make(chan struct{}, 1)
+	var calls atomic.Int32
+	f.stable = func(int) error {
+		if calls.Add(1) > 1 {
+			second <- struct{}{}
+			return nil // it was told already
+		}
+		close(hears)
+		<-told
+		return unix.EIO
+	}
+	results := make(chan error, 2)
+	go func() { results <- f.Flush() }()
+	<-hears
+	go func() { results <- f.Flush() }()
+	select {
+	case <-second: // beside the first
+	case <-time.After(50 * time.Millisecond): // it waits
+	}
+	close(told)
+	for range 2 {
+		if err := <-results; err == nil {
+			t.Error("a flush succeeded beside one that failed")
+		}
+	}
+	if err := f.Flush(); !errors.Is(err, ErrFlushed) {
+		t.Error("a later flush:", err)
+	}
+	if err := f.WriteAt(make([]byte, Align), 0, false); !errors.Is(err, ErrFlushed) {
+		t.Error("a later write:", err)
+	}
+	if n := calls.Load(); n != 1 {
+		t.Errorf("the kernel was asked %d times", n)
 	}
 }

@@ -38,9 +38,12 @@ func (l *loop) firstDisk() {
 	patience := time.NewTimer(attachPatience)
 	defer patience.Stop()
 	l.soughtAt = l.now
+	l.recallWord()
 	select {
 	case a := <-found:
-		l.attach(a)
+		if l.attach(a); l.area != nil {
+			l.keepSaidFailed()
+		}
 	case <-patience.C:
 		l.seeking = true
 		l.problem("no_disk", fmt.Sprintf("volume %s has no disk: %s has not answered for %v: it hangs", l.config.Name, l.config.Backing, attachPatience))
@@ -99,20 +102,6 @@ func (l *loop) attach(a attached) {
 	}
 	l.greet()
 	l.log.Info("attached", "disk", a.describe, "state", l.state.Disk, "generation", l.state.Current.ID, "bytes", l.bits.Bytes())
-}
-
-// keepSaidFailed lets a disk that came back stand by what the peer was told without it: the peer may have gone on alone on that word.
-func (l *loop) keepSaidFailed() {
-	if l.saidFailed == nil {
-		return
-	}
-	if next, err := l.state.Outdate(*l.saidFailed); err != nil {
-		l.log.Info("the disk is not Outdated, as the peer was told", "why", err)
-	} else if err := l.save(next); err != nil {
-		l.diskFailed(err)
-		return
-	}
-	l.saidFailed = nil
 }
 
 // openDisk opens the backing disk and brings its state to what the last end of the process left. It touches nothing of the loop's.

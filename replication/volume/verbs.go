@@ -209,8 +209,9 @@ func (l *loop) outdate(o control.Outdate) (control.OutdateAnswer, error) {
 	}
 	if l.area == nil {
 		answer.Result, answer.Reason = "failed", "no_disk"
-		asked := replication.Epoch(o.Epoch)
-		l.saidFailed = &asked
+		if err := l.sayFailed(replication.Epoch(o.Epoch)); err != nil {
+			return control.OutdateAnswer{}, err
+		}
 		return control.OutdateAnswer{Outdate: o, Result: answer.Result, Reason: answer.Reason}, nil
 	}
 	next, err := l.state.Outdate(replication.Epoch(o.Epoch))

@@ -79,7 +79,7 @@ func runWith(ctx context.Context, o Options, ready chan<- *loop) error {
 	err = serveAPI(ctx, listener, l)
 	cancel()
 	<-ended
-	l.close()
+	l.close(3 * time.Second)
 	return err
 }
 
@@ -129,8 +129,8 @@ func (l *loop) meet() {
 	l.tasks.Go(func() { m.run(ctx) })
 }
 
-// close ends what runs beside the loop, in the order in which they need each other.
-func (l *loop) close() {
+// close ends what runs beside the loop, in the order in which they need each other; what has not ended within d keeps the disk open.
+func (l *loop) close(d time.Duration) {
 	l.inFlight.shut()
 	l.readFlight.shut()
 	if l.stopMeeting != nil {
@@ -141,7 +141,7 @@ func (l *loop) close() {
 			l.log.Warn("the kernel device was not removed", "why", err)
 		}
 	}
-	if l.finishOff(3*time.Second) && l.disk != nil {
+	if l.finishOff(d) && l.disk != nil {
 		l.disk.Close()
 	}
 }
