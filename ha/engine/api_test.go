@@ -226,15 +226,17 @@ func awaitFile(t *testing.T, path string) {
 	t.Fatalf("%s never appeared", path)
 }
 
-// A damaged record is named and moved aside; a node that serves goes on serving under the epoch that its volume holds.
+// A damaged record, and its copy, are named and moved aside; a node that serves goes on serving under the epoch that its volume holds.
 func TestDamagedRecordWhileServing(t *testing.T) {
 	b := newPair(t)
 	b.start()
 	first := b.await("whole", whole)
 	b.end()
 	path := filepath.Join(b.options.Config.StateDir, "engine", durableFile)
-	if err := os.WriteFile(path, []byte("not a record"), 0o600); err != nil {
-		t.Fatal(err)
+	for _, file := range []string{path, filepath.Join(filepath.Dir(path), durableCopy)} {
+		if err := os.WriteFile(file, []byte("not a record"), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	b.start()
 	s := b.await("master again", isState(ha.Master))
@@ -287,8 +289,10 @@ func TestLostRecordWhileServing(t *testing.T) {
 	b.start()
 	first := b.await("whole", whole)
 	b.end()
-	if err := os.Remove(filepath.Join(b.options.Config.StateDir, "engine", durableFile)); err != nil {
-		t.Fatal(err)
+	for _, name := range []string{durableFile, durableCopy} {
+		if err := os.Remove(filepath.Join(b.options.Config.StateDir, "engine", name)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	b.start()
 	s := b.await("master again", isState(ha.Master))

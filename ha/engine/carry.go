@@ -217,8 +217,9 @@ func (e *engine) gatherFound(ctx context.Context) {
 	}
 	if e.noRecord && (found.Primary || found.Addresses) { // nobody serves without a record: it was lost
 		e.stateNote = filepath.Join(e.dir, durableFile) + " is missing; the epoch is taken from the volumes and the peer"
+		e.recordLost = true
 	}
-	if e.stateNote != "" && (found.Primary || found.Addresses) {
+	if e.recordLost && (found.Primary || found.Addresses) {
 		e.rebuildRecord()
 		found.SameBoot = true
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -24,6 +23,7 @@ const (
 // The engine's own files, below state_dir/engine (root's only).
 const (
 	durableFile   = "durable.json"
+	durableCopy   = "durable-copy.json"
 	procedureFile = "procedure.json"
 	timesFile     = "times.json"
 	settingsFile  = "settings.json"
@@ -89,11 +89,13 @@ type engine struct {
 	stateNote string // what was wrong with the record at start; empty = nothing
 	vowsNote  string // the same of the vows
 	noRecord  bool   // there was none at start: new here, or lost
-	taken     settingsState
-	serving   map[string]*serviceWork
-	restarts  map[string]int        // by process, as the supervisor counts
-	restarted map[string]ha.Instant // when that was seen last
-	acks      []chan struct{}       // closed when the step that runs has ended
+	// recordLost: there was one, and neither it nor its copy can be read.
+	recordLost bool
+	taken      settingsState
+	serving    map[string]*serviceWork
+	restarts   map[string]int        // by process, as the supervisor counts
+	restarted  map[string]ha.Instant // when that was seen last
+	acks       []chan struct{}       // closed when the step that runs has ended
 }
 
 // Run is the engine process: it ends with ctx, or with an error that says what root must mend.
@@ -121,6 +123,7 @@ func runWith(ctx context.Context, o Options, s shells, decide func(ha.Durable) m
 	}
 	e.servePeer()
 	e.loadDurable()
+	e.loadVows()
 	e.setAsideUnreadable()
 	settings, err := e.firstSettings(ctx)
 	if err != nil {
@@ -292,42 +295,6 @@ func (e *engine) again(p ha.Plan) time.Duration {
 		return max(p.Again, time.Millisecond)
 	}
 	return limit
-}
-
-// loadDurable reads what the engine must not forget. A corrupt file is moved aside; the epoch then comes from the volumes and from
-// the peer's beats, and what this machine is found doing in this boot stands in for the record.
-func (e *engine) loadDurable() {
-	path := filepath.Join(e.dir, durableFile)
-	e.durable = ha.Durable{Armed: true}
-	err := loadFile(path, &e.durable)
-	switch {
-	case err == nil:
-	case errors.Is(err, fs.ErrNotExist):
-		e.noRecord = true
-	default:
-		e.durable = ha.Durable{Armed: true}
-		e.stateNote = fmt.Sprintf("%v; the epoch is taken from the volumes and the peer", err)
-		e.log.Error("durable state unreadable", "error", err)
-		if errors.Is(err, errCorrupt) {
-			setAside(path)
-		}
-	}
-	if err := loadFile(filepath.Join(e.dir, vowsFile), &e.vows); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		e.log.Error("vows unreadable", "error", err)
-		e.vowsNote = fmt.Sprintf("%v; what this node promised about volumes that it does not have is not known", err)
-		setAside(filepath.Join(e.dir, vowsFile))
-	}
-}
-
-// store makes d durable.
-func (e *engine) store(d ha.Durable) bool {
-	err := saveFile(filepath.Join(e.dir, durableFile), d)
-	e.noteStore(err)
-	if err != nil {
-		return false
-	}
-	e.durable = d
-	return true
 }
 
 // watch starts the goroutines that observe.
