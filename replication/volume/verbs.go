@@ -390,15 +390,18 @@ func (l *loop) ownSnapshot() replication.Snapshot {
 	return l.snapshot()
 }
 
-// configure changes what can be changed live: addresses, rate, hold.
+// configure changes what can be changed live: addresses, rate, hold. Another backing device is for another process: see moveOn.
 func (l *loop) configure(c control.Config) error {
 	old := l.config
-	switch {
-	case c.Name != old.Name || c.Node != old.Node || c.Peer != old.Peer:
-		return refused("not_live", "volume %s: its name and nodes cannot change while it runs: restart its process", old.Name)
-	case c.Backing != old.Backing || c.StateDir != old.StateDir || c.RunDir != old.RunDir || c.Faults != old.Faults:
-		return refused("not_live", "volume %s: its backing device and folders cannot change while it runs: restart its process", old.Name)
+	if c.Name != old.Name || c.Node != old.Node || c.Peer != old.Peer || c.StateDir != old.StateDir || c.RunDir != old.RunDir {
+		return refused("not_live", "volume %s: its name, nodes and folders cannot change while it runs: restart its process", old.Name)
 	}
+	l.wanted = ""
+	if c.Backing != old.Backing || c.Faults != old.Faults {
+		l.wanted = c.Backing
+		l.log.Warn("another backing device is configured", "now", old.Backing, "wanted", c.Backing)
+	}
+	c.Backing, c.Faults = old.Backing, old.Faults
 	l.config = c
 	if c.Listen != old.Listen || c.Remote != old.Remote || c.Dialer != old.Dialer || c.ClusterID != old.ClusterID {
 		l.endSession(wire.Refuse{Code: "reconfigured", Text: "node " + c.Node + " got another replication address", Again: true})

@@ -62,7 +62,7 @@ func runWith(ctx context.Context, o Options, ready chan<- *loop) error {
 	defer os.Remove(listener.Addr().String())
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	l.meetCtx = ctx
+	l.meetCtx, l.quit = ctx, cancel
 	l.firstDisk()
 	for i := range l.since {
 		go l.work(&l.since[i]) // ends when jobs is closed
