@@ -148,6 +148,33 @@ func (s Settings) ForeignNodes(self NodeID, before Settings) (wrong FieldErrors)
 	return wrong
 }
 
+// Renamed names each volume of s that is one of the settings before under another name, by its backing device. The nodes would apply that apart from each
+// other, each refuse the other's name, and the role would move: a volume that is in use keeps its name.
+func (s Settings) Renamed(before Settings) (wrong FieldErrors) {
+	had, has := before.volumeNames(), s.volumeNames()
+	for i, v := range s.Replication.Volumes {
+		if slices.Contains(had, v.Name) {
+			continue
+		}
+		for _, old := range before.Replication.Volumes {
+			stays := slices.Contains(has, old.Name)
+			same := v.MasterBacking != "" && v.MasterBacking == old.MasterBacking || v.SlaveBacking != "" && v.SlaveBacking == old.SlaveBacking
+			if !stays && same {
+				wrong = append(wrong, FieldError{Field: fmt.Sprintf("replication.volumes[%d].name", i),
+					Text: fmt.Sprintf("The volume %q keeps its name while it is in use: enter %q again, or remove the volume and save, which ends what needs it, and enter it anew as %q.", old.Name, old.Name, v.Name)})
+			}
+		}
+	}
+	return wrong
+}
+
+func (s Settings) volumeNames() (list []string) {
+	for _, v := range s.Replication.Volumes {
+		list = append(list, v.Name)
+	}
+	return list
+}
+
 // Limits is what root's evenkeel.toml and this machine allow; Validate takes it as an argument. An empty list allows nothing.
 type Limits struct {
 	BackingPrefixes []string // backing devices only below these

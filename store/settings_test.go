@@ -179,6 +179,28 @@ func TestSaveReturnsFieldErrors(t *testing.T) {
 	}
 }
 
+// A volume that is in use is not renamed in one step: its nodes would apply that apart from each other.
+func TestSaveRefusesARename(t *testing.T) {
+	ctx := context.Background()
+	db := open(t, t.TempDir(), store.Options{})
+	if _, err := db.Save(ctx, sample(), 0, "admin"); err != nil {
+		t.Fatal(err)
+	}
+	renamed := sample()
+	renamed.Replication.Volumes[0].Name = "data2"
+	var fields ha.FieldErrors
+	if _, err := db.Save(ctx, renamed, 1, "admin"); !errors.As(err, &fields) || fields[0].Field != "replication.volumes[0].name" {
+		t.Errorf("renamed: %v", err)
+	}
+	without := sample()
+	without.Replication.Volumes = nil
+	for i, s := range []ha.Settings{without, renamed} {
+		if _, err := db.Save(ctx, s, uint64(i+1), "admin"); err != nil {
+			t.Errorf("in two steps, step %d: %v", i+1, err)
+		}
+	}
+}
+
 func TestImport(t *testing.T) {
 	ctx, clock := context.Background(), time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 	db := open(t, t.TempDir(), store.Options{Now: func() time.Time { return clock }})

@@ -307,7 +307,11 @@ func (l *loop) diskFailed(err error) {
 		return
 	}
 	l.log.Error("the backing disk failed", "disk", l.config.Backing, "why", err)
-	l.problem("disk_failed", fmt.Sprintf("the backing disk %s failed (%v): replace it and connect the volume again", l.config.Backing, err))
+	text := fmt.Sprintf("the backing disk %s failed (%v): replace it and connect the volume again", l.config.Backing, err)
+	if errors.Is(err, errGivenUp) {
+		text = fmt.Sprintf("the backing disk %s was %v: connect the volume to use it again", l.config.Backing, err)
+	}
+	l.problem("disk_failed", text)
 	l.state, l.area = l.state.Revoke("disk_failed").Fail(), nil
 	l.serving.Store(false)
 	l.stopServing()

@@ -368,9 +368,12 @@ func (l *loop) detach(force bool) error {
 	if err := l.writeBitmap(); err != nil && !force {
 		return fmt.Errorf("the bitmap cannot be written before detaching: %w", err)
 	}
-	l.diskFailed(errors.New("detached by an administrator"))
+	l.diskFailed(errGivenUp)
 	return nil
 }
+
+// errGivenUp is the end of a disk that did not fail.
+var errGivenUp = errors.New("detached by an administrator")
 
 // compare says what the handshake would find, in the API's words.
 func (l *loop) compare(b []byte) (control.Verdict, error) {
