@@ -62,8 +62,11 @@ func (a *app) takeoverCommand() *cobra.Command {
 	c.Flags().BoolVar(&o.Force, "force", false, "start with this node's data although the other may hold newer")
 	c.Flags().StringVar(&o.Confirm, "confirm", "", "with --force: this node's own id, typed again")
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		if o.Force && o.Confirm == "" {
+		switch {
+		case o.Force && o.Confirm == "":
 			return usageError{fmt.Errorf("--force needs --confirm NODE with this node's own id")}
+		case !o.Force && c.Flags().Changed("confirm"):
+			return usageError{fmt.Errorf("--confirm goes with --force: leave it out for an ordinary takeover")}
 		}
 		o.By = by()
 		return a.order(c, func(ctx context.Context, e *control.Client) (control.Outcome, error) { return e.Takeover(ctx, o) })

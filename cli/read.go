@@ -53,8 +53,13 @@ func readSettings(path string) (s ha.Settings, err error) {
 func fill(path string, raw json.RawMessage, v reflect.Value) (wrong ha.FieldErrors) {
 	_, readsItself := v.Addr().Interface().(json.Unmarshaler)
 	_, readsText := v.Addr().Interface().(interface{ UnmarshalText([]byte) error })
+	null := string(raw) == "null"
 	switch {
-	case string(raw) == "null" || readsItself || readsText:
+	case null && v.Kind() == reflect.Slice && !strings.Contains(path, "["): // it must not take volumes or addresses away
+		return ha.FieldErrors{{Field: path, Text: "null is no list: enter [] for an empty one."}}
+	case null && v.Kind() == reflect.Struct && !readsItself && !readsText:
+		return ha.FieldErrors{{Field: path, Text: "null is no object: begin with what evenkeel config export prints."}}
+	case null || readsItself || readsText:
 	case v.Kind() == reflect.Struct:
 		return fillStruct(path, raw, v)
 	case v.Kind() == reflect.Slice:
@@ -98,6 +103,25 @@ func fillList(path string, raw json.RawMessage, v reflect.Value) (wrong ha.Field
 		wrong = append(wrong, fill(fmt.Sprintf("%s[%d]", path, i), part, v.Index(i))...)
 	}
 	return wrong
+}
+
+// writeEmptyLists makes every list that is absent an empty one: an export names each, so that it can be imported.
+func writeEmptyLists(v reflect.Value) {
+	switch v.Kind() {
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if v.Type().Field(i).IsExported() {
+				writeEmptyLists(v.Field(i))
+			}
+		}
+	case reflect.Slice:
+		if v.IsNil() && v.CanSet() {
+			v.Set(reflect.MakeSlice(v.Type(), 0, 0))
+		}
+		for i := range v.Len() {
+			writeEmptyLists(v.Index(i))
+		}
+	}
 }
 
 // kindWords say what a field takes.

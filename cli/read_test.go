@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -25,13 +26,22 @@ func TestReadSettingsWhole(t *testing.T) {
 		_, err = readSettings(path)
 		return err
 	}
-	if err := read(ha.Settings{}); err != nil {
-		t.Errorf("empty settings: %v", err)
-	}
-	whole := func() (tree map[string]any) {
-		b, _ := json.Marshal(ha.Settings{Addresses: []ha.VirtualAddress{{}}})
+	exported := func(s ha.Settings) (tree map[string]any) {
+		writeEmptyLists(reflect.ValueOf(&s).Elem())
+		b, _ := json.Marshal(s)
 		_ = json.Unmarshal(b, &tree)
 		return tree
+	}
+	if err := read(exported(ha.Settings{})); err != nil {
+		t.Errorf("empty settings: %v", err)
+	}
+	whole := func() map[string]any { return exported(ha.Settings{Addresses: []ha.VirtualAddress{{}}}) }
+	for _, part := range []string{"general", "addresses", "services"} {
+		tree := whole()
+		tree[part] = nil
+		if err := read(tree); err == nil || !strings.Contains(err.Error(), part+": null is no") {
+			t.Errorf("null for %s: %v", part, err)
+		}
 	}
 	for _, part := range []string{"general", "heartbeat", "replication", "addresses", "services"} {
 		tree := whole()

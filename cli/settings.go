@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -81,6 +82,7 @@ func (a *app) configCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		writeEmptyLists(reflect.ValueOf(&latest).Elem())
 		return printJSON(a.out, latest)
 	})
 	history := &cobra.Command{Use: "history", Short: "List the revisions", Args: arguments(0)}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -134,6 +135,7 @@ func TestImportOfAnotherPair(t *testing.T) {
 			d, s := onNodeA(t, revisionOf(1, "ann"))
 			wish := revisionOf(0, "")
 			wish.General.MasterNode, wish.General.SlaveNode = c.master, c.slave
+			writeEmptyLists(reflect.ValueOf(&wish).Elem())
 			_, err := execute(t.Context(), d, append([]string{"config", "import", write(t, wish)}, c.flags...)...)
 			switch {
 			case c.refused == "" && (err != nil || len(s.all) != 2):

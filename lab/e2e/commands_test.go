@@ -224,6 +224,7 @@ func (c *tour) moving(t *testing.T) {
 	c.says(t, "addresses", "--node", "b", "takeover")
 	c.settle(t, "b")
 	c.ends(t, control.ExitUsage, "confirm", "--node", "a", "takeover", "--force", "--confirm", "b")
+	c.ends(t, control.ExitUsage, "goes with --force", "--node", "a", "takeover", "--confirm", "a")
 	c.says(t, "unmount", "--node", "b", "release")
 	c.settle(t, "a")
 }
