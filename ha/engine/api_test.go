@@ -74,7 +74,7 @@ func TestStatusWithoutSettings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, part := range []string{`"links":[]`, `"volumes":[]`, `"state":"starting"`, `"state_reason":"no_settings"`, `"last_heard_ms":null`} {
+	for _, part := range []string{`"links":[]`, `"volumes":[]`, `"state":"starting"`, `"state_reason":"no_settings"`, `"code":"settings.none"`, `"last_heard_ms":null`} {
 		if !strings.Contains(string(data), part) {
 			t.Errorf("%s is missing in %s", part, data)
 		}

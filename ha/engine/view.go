@@ -72,10 +72,11 @@ func runningRole(r ha.Role) string {
 func (e *engine) status(v *view) control.Status {
 	host, _ := os.Hostname()
 	if v == nil {
+		none := control.Condition{Condition: noSettings(), Since: wall(e.started).UTC()}
 		return control.Status{Node: string(e.node), RunningRole: string(ha.SlaveSide), State: string(ha.Starting), StateReason: ptr("no_settings"),
 			Links: []control.Link{}, Volumes: []control.Volume{}, Addresses: []control.Address{}, Services: []control.Service{},
-			Conditions: []control.Condition{}, References: []control.Reference{}, Processes: e.processes(), Version: e.o.Version,
-			Takeover: control.Takeover{Blockers: []ha.Blocker{{Code: "no_settings", Text: "This node has no settings yet: open its console."}}},
+			Conditions: []control.Condition{none}, References: []control.Reference{}, Processes: e.processes(), Version: e.o.Version,
+			Takeover: control.Takeover{Blockers: []ha.Blocker{{Code: "no_settings", Text: none.Text}}},
 			Peer:     control.Peer{Verdict: string(ha.PeerUnknown)}, Hostname: host, At: time.Now().UTC()}
 	}
 	s := control.Status{
@@ -88,6 +89,13 @@ func (e *engine) status(v *view) control.Status {
 		Processes: e.processes(), Heartbeat: v.heartbeatStatus(), Version: e.o.Version, Hostname: host, At: v.at,
 	}
 	return s
+}
+
+// noSettings is the condition of a node that waits for its settings.
+func noSettings() ha.Condition {
+	return ha.Condition{Code: "settings.none", Severity: ha.Critical, Side: "local",
+		Text:   "No settings are in force on this node, so it does nothing: none were ever saved here, or none can be read.",
+		Remedy: "A new node: open its console and save the page General, or wait for the other node. Else look at the log for the file that is damaged."}
 }
 
 func ptr[T any](v T) *T { return &v }
