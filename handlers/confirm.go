@@ -120,20 +120,26 @@ func (p *Pages) preview(w http.ResponseWriter, r *http.Request, o order, force b
 	for _, b := range outcome.Blockers {
 		view.Blockers = append(view.Blockers, templates.Blocker{Code: b.Code, Text: b.Text})
 	}
-	may := len(outcome.Blockers) == 0
-	view.State = templates.State{Kind: templates.OK, Word: "It can be done now."}
-	if !may {
+	blocked := len(outcome.Blockers) > 0
+	idle := !blocked && outcome.Code != "possible" // it is so already: an old tab, or a role that moved meanwhile
+	switch {
+	case blocked:
 		view.State = templates.State{Kind: templates.Critical, Word: "It cannot be done now."}
-	}
-	if may || force {
+		if force {
+			view.State.Word = "Not even by force: what is named below stands in the way of that too."
+		}
+	case idle:
+		view.Lead, view.State = "Nothing would be done.", templates.State{Kind: templates.Quiet, Word: outcome.Text}
+	default:
+		view.State = templates.State{Kind: templates.OK, Word: "It can be done now."}
 		view.Steps, view.Gap = planOf(outcome.Steps), gapText(outcome.ExpectedGapMS)
 		view.Button = o.button
 		view.Hidden = []templates.Hidden{{Name: "digest", Value: outcome.Digest}}
 	}
 	switch {
-	case force:
+	case force && !blocked && !idle:
 		p.byForce(&view, typed, problem)
-	case !may && o.path == "/ha/tools/takeover":
+	case blocked && !force && o.path == "/ha/tools/takeover":
 		view.Alone, view.AloneURL = "Start with this node's data by force", o.path+"?force=on"
 	}
 	return p.render(w, r, status, templates.Confirm(view))

@@ -51,6 +51,29 @@ func TestSwitchOver(t *testing.T) {
 	}
 }
 
+// A page of an old tab, for what is so already, or for what force does not help against: it says so, and has no button.
+func TestNothingToSwitch(t *testing.T) {
+	for name, x := range map[string]struct {
+		path string
+		dry  control.Outcome
+		want string
+	}{
+		"it is the master":        {"/ha/tools/takeover", control.Outcome{Code: "already_master", Text: "This node is the running master already."}, "already"},
+		"the other is the master": {"/ha/tools/release", control.Outcome{Code: "peer_master", Text: "The other node is the running master."}, "is the running master"},
+		"force does not help": {"/ha/tools/takeover?force=on", control.Outcome{Code: "peer_master", Text: "The other node is the running master.",
+			Blockers: []ha.Blocker{{Code: "peer_master", Text: "The other node is the running master."}}}, "Not even by force"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := started(t)
+			c.engine.set(func(e *engine) { e.outcome = x.dry })
+			_, page := c.get(x.path)
+			if !strings.Contains(page.Find("#verdict").Text(), x.want) || page.Find("#confirm").Length() != 0 || page.Find("[data-step]").Length() != 0 {
+				t.Errorf("%q, %d buttons, %d steps", page.Find("#verdict").Text(), page.Find("#confirm").Length(), page.Find("[data-step]").Length())
+			}
+		})
+	}
+}
+
 // What was green when it was looked at and is not any more is refused, with a fresh preview.
 func TestSwitchOverRefused(t *testing.T) {
 	c := started(t)

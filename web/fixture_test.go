@@ -123,7 +123,11 @@ func (e *engine) order(name string, o control.Order) (control.Outcome, error) {
 	if o.DryRun {
 		e.mu.Lock()
 		defer e.mu.Unlock()
-		return e.outcome, nil
+		preview := e.outcome
+		if preview.Code == "" && len(preview.Blockers) == 0 {
+			preview.Code = "possible" // as the engine says it
+		}
+		return preview, nil
 	}
 	return e.note(name + " digest=" + o.Digest + " confirm=" + o.Confirm + " by=" + o.By)
 }
