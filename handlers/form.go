@@ -59,7 +59,13 @@ func (f *form) merge(list ha.FieldErrors) {
 
 func (f *form) text(name string) string { return strings.TrimSpace(f.values.Get(name)) }
 
-func (f *form) flag(name string) bool { return f.values.Get(name) == "on" }
+func (f *form) flag(name string) bool {
+	word := f.values.Get(name)
+	if word != "" && word != "on" {
+		f.wrong(name, "%q is neither on nor off: send on, or leave it out.", clip(word))
+	}
+	return word == "on"
+}
 
 // addr reads an address; an empty field is the zero address, which Validate judges.
 func (f *form) addr(name string) netip.Addr {

@@ -305,3 +305,18 @@ func TestSavedButNotInForce(t *testing.T) {
 		t.Errorf("the engine's refusal is not shown: %q", page.Find("[data-notice]").Text())
 	}
 }
+
+// A checkbox is on or absent; anything else is refused at its field, and not taken for off.
+func TestCheckboxIsOnOrAbsent(t *testing.T) {
+	c := started(t)
+	form := c.form("/ha/general")
+	form.Set("do", "update")
+	form.Set("general.active", "xyz")
+	r, page := c.post("/ha/general", form)
+	if r.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(page.Find("#error-summary").Text(), "neither on nor off") {
+		t.Errorf("answers %d: %q", r.StatusCode, page.Find("#error-summary").Text())
+	}
+	if latest, err := c.db.Latest(context.Background()); err != nil || latest.Revision != 1 {
+		t.Errorf("revision %d was saved, %v", latest.Revision, err)
+	}
+}
