@@ -3,6 +3,7 @@ package web_test
 import (
 	"context"
 	"fmt"
+	"os"
 	"testing"
 	"time"
 
@@ -50,6 +51,33 @@ func TestLiveAroundTheFocus(t *testing.T) {
 
 	e.set(func(e *engine) { e.status.Conditions = nil })
 	tab.shows("#conditions:not(:has(li))")
+}
+
+// TestStepsOnATelephone: on a narrow page a step's name and its time stay in their column, in a real browser.
+func TestStepsOnATelephone(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes a browser")
+	}
+	e := newEngine(healthy())
+	e.peer = healthyPeer()
+	for _, name := range []string{"services before the address", "addresses", "unmount"} {
+		e.outcome.Steps = append(e.outcome.Steps, control.Step{Name: name, State: "waiting", MS: ptr(int64(142))})
+	}
+	c := start(t, e)
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox, chromedp.DisableGPU, chromedp.IgnoreCertErrors, chromedp.UserDataDir(t.TempDir()))
+	allocated, stop := chromedp.NewExecAllocator(context.Background(), options...)
+	defer stop()
+	ctx, end := chromedp.NewContext(allocated)
+	defer end()
+	must(t, chromedp.Do(ctx, view(360, "light"), chromedp.Navigate(c.base+"/signin"), c.enter(), chromedp.Navigate(c.base+"/ha/tools/release"), chromedp.WaitVisible(chromedp.CSS(".steps li"))))
+	wide, err := chromedp.Run(ctx, chromedp.Evaluate[string](`[...document.querySelectorAll(".steps li > *")].filter(x => x.scrollWidth > x.clientWidth + 1 && getComputedStyle(x).display !== "inline" || x.matches("span:not(.badge)") && x.getBoundingClientRect().width < 60).map(x => x.textContent + ": " + x.getBoundingClientRect().width + " px").join("; ")`))
+	must(t, err)
+	if wide != "" {
+		t.Errorf("on 360 px these have no room: %s", wide)
+	}
+	if folder := os.Getenv("EVENKEEL_SCREENS"); folder != "" {
+		must(t, chromedp.Do(ctx, picture(folder, "steps", "phone")))
+	}
 }
 
 // tab is a page in a browser.
