@@ -50,11 +50,12 @@ func became(outcome control.Outcome, err error) string {
 type order struct {
 	path, title, lead, button string
 	give                      func(context.Context, control.Order) (control.Outcome, error)
+	byForce                   bool // it can be ordered by force
 }
 
 func (p *Pages) takeover() order {
 	return order{path: "/ha/tools/takeover", title: "Make myself the running master", button: "Make myself the running master",
-		lead: "The other node hands over: it stops its services, unmounts its volumes, takes its addresses off. Then this node starts.", give: p.Engine.Takeover}
+		lead: "The other node hands over: it stops its services, unmounts its volumes, takes its addresses off. Then this node starts.", give: p.Engine.Takeover, byForce: true}
 }
 
 func (p *Pages) release() order {
@@ -74,9 +75,9 @@ func (p *Pages) Release(w http.ResponseWriter, r *http.Request) error {
 
 func (p *Pages) switchOver(w http.ResponseWriter, r *http.Request, o order) error {
 	if r.Method != http.MethodPost {
-		return p.preview(w, r, o, r.URL.Query().Get("force") == "on", http.StatusOK, "", nil)
+		return p.preview(w, r, o, o.byForce && r.URL.Query().Get("force") == "on", http.StatusOK, "", nil)
 	}
-	force := r.PostFormValue("force") == "on"
+	force := o.byForce && r.PostFormValue("force") == "on"
 	confirm := r.PostFormValue("confirm")
 	if force && confirm != p.Node {
 		return p.preview(w, r, o, true, http.StatusUnprocessableEntity, confirm, &templates.Problem{Href: "#" + templates.FieldID("confirm"),
@@ -139,7 +140,7 @@ func (p *Pages) preview(w http.ResponseWriter, r *http.Request, o order, force b
 	switch {
 	case force && !blocked && !idle:
 		p.byForce(&view, typed, problem)
-	case blocked && !force && o.path == "/ha/tools/takeover":
+	case blocked && !force && o.byForce:
 		view.Alone, view.AloneURL = "Start with this node's data by force", o.path+"?force=on"
 	}
 	return p.render(w, r, status, templates.Confirm(view))
