@@ -55,7 +55,7 @@ func fill(path string, raw json.RawMessage, v reflect.Value) (wrong ha.FieldErro
 	_, readsText := v.Addr().Interface().(interface{ UnmarshalText([]byte) error })
 	null := string(raw) == "null"
 	switch {
-	case null && v.Kind() == reflect.Slice && !strings.Contains(path, "["): // it must not take volumes or addresses away
+	case null && v.Kind() == reflect.Slice: // it must not take volumes or addresses away
 		return ha.FieldErrors{{Field: path, Text: "null is no list: enter [] for an empty one."}}
 	case null && v.Kind() == reflect.Struct && !readsItself && !readsText:
 		return ha.FieldErrors{{Field: path, Text: "null is no object: begin with what evenkeel config export prints."}}

@@ -43,6 +43,11 @@ func TestReadSettingsWhole(t *testing.T) {
 			t.Errorf("null for %s: %v", part, err)
 		}
 	}
+	tree := whole()
+	tree["addresses"].([]any)[0].(map[string]any)["aliases"] = nil
+	if err := read(tree); err == nil || !strings.Contains(err.Error(), "addresses[0].aliases: null is no list: enter []") {
+		t.Errorf("null for the aliases of an address: %v", err)
+	}
 	for _, part := range []string{"general", "heartbeat", "replication", "addresses", "services"} {
 		tree := whole()
 		delete(tree, part)
@@ -50,7 +55,7 @@ func TestReadSettingsWhole(t *testing.T) {
 			t.Errorf("without %s: %v", part, err)
 		}
 	}
-	tree := whole()
+	tree = whole()
 	delete(tree["addresses"].([]any)[0].(map[string]any), "aliases")
 	if err := read(tree); err == nil || !strings.Contains(err.Error(), "addresses[0].aliases: is missing") {
 		t.Errorf("without aliases: %v", err)

@@ -67,7 +67,11 @@ func sentence(s control.Status) string {
 }
 
 func printStatus(out io.Writer, s control.Status) error {
-	fmt.Fprintf(out, "%s  %s (configured %s)  epoch %d/%s  %s\n", s.Node, s.State, s.ConfiguredRole, s.Epoch.Counter, s.Epoch.Node, armed(s.Armed))
+	if s.StateReason != nil && ha.Reason(*s.StateReason) == ha.ReasonNoSettings { // without settings there is no role, no epoch and nothing to arm
+		fmt.Fprintf(out, "%s  %s, without settings\n", s.Node, s.State)
+	} else {
+		fmt.Fprintf(out, "%s  %s (configured %s)  epoch %d/%s  %s\n", s.Node, s.State, s.ConfiguredRole, s.Epoch.Counter, s.Epoch.Node, armed(s.Armed))
+	}
 	fmt.Fprintln(out, sentence(s))
 	if s.StateReason != nil {
 		fmt.Fprintln(out, "Why:", ha.Reason(*s.StateReason).Text())

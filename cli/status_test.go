@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -36,5 +37,25 @@ func TestCheckEndsSentences(t *testing.T) {
 	out, err := execute(t.Context(), nodeA(t, mux), "check")
 	if want := "EVENKEEL WARNING - Line /dev/ttyS0 is used by another process: end that. The pair is disarmed.\n"; out != want {
 		t.Errorf("%q, %v, want %q", out, err, want)
+	}
+}
+
+// TestStatusWithoutSettings: a node that has none shows no empty role and epoch, and no bare code; check is critical.
+func TestStatusWithoutSettings(t *testing.T) {
+	reason := string(ha.ReasonNoSettings)
+	none := ha.Condition{Code: "settings.none", Severity: ha.Critical, Text: "No settings are in force."}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) {
+		_ = json.NewEncoder(w).Encode(control.Status{Node: "a", State: "starting", StateReason: &reason, Conditions: []control.Condition{{Condition: none}}})
+	})
+	d := nodeA(t, mux)
+	out, err := execute(t.Context(), d, "status")
+	if err != nil || !strings.HasPrefix(out, "a  starting, without settings\n") || !strings.Contains(out, "Why: No settings are in force on this node: ") {
+		t.Errorf("status: %v\n%s", err, out)
+	}
+	out, err = execute(t.Context(), d, "check")
+	var code *exitCode
+	if !errors.As(err, &code) || code.code != 2 || out != "EVENKEEL CRITICAL - No settings are in force.\n" {
+		t.Errorf("check: %v\n%s", err, out)
 	}
 }

@@ -90,6 +90,7 @@ const (
 	ReasonPeerNoVolume     Reason = "peer_no_volume"
 	ReasonPerson           Reason = "person"
 	ReasonRivalServes      Reason = "rival_serves"
+	ReasonNoSettings       Reason = "no_settings"
 )
 
 var reasonTexts = map[Reason]string{
@@ -181,6 +182,7 @@ var reasonTexts = map[Reason]string{
 	ReasonPeerNoVolume:     "The other node has no such volume.",
 	ReasonPerson:           "A person confirmed that the other copy may be left behind.",
 	ReasonRivalServes:      "Both nodes serve; the one with the lower epoch or the older data yields.",
+	ReasonNoSettings:       "No settings are in force on this node: none were ever saved here, or none can be read.",
 }
 
 // Text is the sentence of a reason: what and why, and what to do where a person can do something. A code that is not declared is its own text.

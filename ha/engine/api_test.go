@@ -79,6 +79,10 @@ func TestStatusWithoutSettings(t *testing.T) {
 			t.Errorf("%s is missing in %s", part, data)
 		}
 	}
+	// never set up or damaged: the line of check fits both
+	if c := e.status(nil).Conditions[0]; c.Severity != ha.Critical || !strings.Contains(c.Text, "ever saved") || !strings.Contains(c.Text, "log says why") {
+		t.Errorf("the condition of a node without settings is %+v", c)
+	}
 }
 
 func exitOf(err error) int {

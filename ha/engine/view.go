@@ -73,10 +73,10 @@ func (e *engine) status(v *view) control.Status {
 	host, _ := os.Hostname()
 	if v == nil {
 		none := control.Condition{Condition: noSettings(), Since: wall(e.started).UTC()}
-		return control.Status{Node: string(e.node), RunningRole: string(ha.SlaveSide), State: string(ha.Starting), StateReason: ptr("no_settings"),
+		return control.Status{Node: string(e.node), RunningRole: string(ha.SlaveSide), State: string(ha.Starting), StateReason: ptr(string(ha.ReasonNoSettings)),
 			Links: []control.Link{}, Volumes: []control.Volume{}, Addresses: []control.Address{}, Services: []control.Service{},
 			Conditions: []control.Condition{none}, References: []control.Reference{}, Processes: e.processes(), Version: e.o.Version,
-			Takeover: control.Takeover{Blockers: []ha.Blocker{{Code: "no_settings", Text: none.Text}}},
+			Takeover: control.Takeover{Blockers: []ha.Blocker{{Code: string(ha.ReasonNoSettings), Text: ha.ReasonNoSettings.Text()}}},
 			Peer:     control.Peer{Verdict: string(ha.PeerUnknown)}, Hostname: host, At: time.Now().UTC()}
 	}
 	s := control.Status{
@@ -94,7 +94,7 @@ func (e *engine) status(v *view) control.Status {
 // noSettings is the condition of a node that waits for its settings.
 func noSettings() ha.Condition {
 	return ha.Condition{Code: "settings.none", Severity: ha.Critical, Side: "local",
-		Text:   "No settings are in force on this node, so it does nothing: none were ever saved here, or none can be read.",
+		Text:   "No settings are in force on this node, so it does nothing: none were ever saved here, or none can be read, and its engine's log says why.",
 		Remedy: "A new node: open its console and save the page General, or wait for the other node. Else look at the log for the file that is damaged."}
 }
 
