@@ -255,8 +255,6 @@ func (v *volume) connectCall() (volumeCall, error) {
 		return nil, &control.Error{Exit: control.ExitRefused, Code: code, Text: fmt.Sprintf("Volume %s is not connected: %s", v.setting.Name, text)}
 	}
 	switch {
-	case s.Fact.Disk == ha.DiskFailed && s.Fact.Device != "":
-		return refuse("in_use", "its disk failed, and the device on it is still in use here. This node gives it up by itself; order it again then.")
 	case s.Fact.Disk == ha.DiskFailed: // before a split-brain: without a disk nobody can end that
 		return func(ctx context.Context) error { return v.handle.Kill(ctx, s.PID) }, nil
 	case s.Fact.SplitBrain:
