@@ -81,7 +81,7 @@ func (t *turn) judge() {
 	default:
 		t.peer.deadAt = 0
 	}
-	if verdict != PeerAlive || t.f.Other.Beat == nil || t.f.Other.Beat.EngineAge >= engineQuiet {
+	if verdict != PeerAlive || why == ReasonLinksFailed || t.f.Other.Beat == nil || t.f.Other.Beat.EngineAge >= engineQuiet {
 		t.peer.engineAt = 0
 	}
 	if t.f.Other.Beat != nil && verdict == PeerAlive && why != ReasonLinksFailed {

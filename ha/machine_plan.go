@@ -104,6 +104,9 @@ func (t *turn) say() {
 	s.Revision, s.Digest, s.Version = e.Revision, e.Digest, e.Version
 	if t.saysRelease() {
 		s.Release = copied(t.release)
+		if t.parted != nil {
+			t.parted.saidAt = t.f.Now
+		}
 	}
 	s.HandedBack = copied(t.back)
 	t.sayVolumes(s)

@@ -76,7 +76,7 @@ func (t *turn) inStandby() {
 func (t *turn) followMaster() {
 	t.back = nil
 	if t.durable.Released.Less(t.beat.Epoch) {
-		t.release = nil // the role has gone over
+		t.forgetRelease() // the role has gone over
 	}
 }
 

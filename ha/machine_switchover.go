@@ -17,8 +17,9 @@ func (t *turn) acquire(r Release) {
 	permit, blocker := t.releaseSuffices(r)
 	switch {
 	case blocker != "":
-	case permit != "" && t.since(t.peer.engineAt) < t.d:
-		blocker = ReasonPeerMoving // said into a silence that both were in: the sender takes it back now
+	case r.NoLone && t.peerHeardFor() < t.d:
+		blocker = ReasonPeerMoving // perhaps said into a silence that both were in: the sender takes it back now
+		t.releaseSeen = t.f.Now    // nothing is handed back for that
 	case t.cutOff():
 		blocker = ReasonIsolated // it would be revoked at once, again and again, or serve where nobody is
 	case t.f.Unstored:
@@ -62,7 +63,7 @@ func (t *turn) releaseSuffices(r Release) (permit, blocker Reason) {
 // reclaim takes back what the peer handed back.
 func (t *turn) reclaim() {
 	if b := t.dataBlockers(); len(b) > 0 {
-		t.release = nil
+		t.forgetRelease()
 		t.settle(b[0])
 		return
 	}
@@ -215,7 +216,15 @@ func (t *turn) careForVolumes() bool {
 // peerHadTime says whether the peer's engine has been heard for long enough to answer a request that stands in our beats: one that comes
 // back at the end of a hold answers first, and then nothing needs to move.
 func (t *turn) peerHadTime() bool {
-	return t.peer.engineAt != 0 && t.since(t.peer.engineAt) >= time.Second
+	return t.peerHeardFor() >= time.Second
+}
+
+// peerHeardFor is how long the peer's engine has been heard over the links without a gap; 0 = it is not.
+func (t *turn) peerHeardFor() time.Duration {
+	if t.peer.engineAt == 0 {
+		return 0
+	}
+	return t.since(t.peer.engineAt)
 }
 
 // recover puts a volume back into use whose process died under the mount and came back. It waits a moment for the volume to know by its

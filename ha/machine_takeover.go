@@ -23,7 +23,8 @@ func (t *turn) promote(why, permit Reason, force bool) {
 	t.durable.Epoch = t.own
 	t.durable.Serving, t.durable.ServingBoot = true, t.f.Boot
 	t.durable.Released, t.durable.ReleasedTo = Epoch{}, 0
-	t.release, t.parted, t.back, t.ask, t.inSync = nil, nil, nil, nil, 0
+	t.forgetRelease()
+	t.back, t.ask, t.inSync = nil, nil, 0
 	t.releaseSeen, t.neitherSince, t.outdating, t.settledWake = 0, 0, false, t.peer.wake
 	t.entitled, t.yielding, t.addressesOff = permit != "", false, false
 	t.durable.Vouched = permit == ReasonForced && t.f.NoVolumes
@@ -189,17 +190,27 @@ func (t *turn) demoting() {
 	}
 }
 
+// giveAway says "released". A parting word is not stored, and not said at all if the peer confirms us again already: it was for one that is not heard.
+func (t *turn) giveAway() {
+	release := &Release{Epoch: t.own, Request: t.hand.request, NoLone: t.hand.noLone}
+	switch {
+	case !t.hand.passing:
+		t.release, t.parted = release, nil
+		t.durable.Released, t.durable.ReleasedTo = t.own, t.hand.request
+	case t.confirmedAge() > t.d/2:
+		t.release, t.parted = release, &parting{since: t.f.Now, saidAt: t.f.Now}
+	}
+}
+
+// forgetRelease ends what was said of the role that was given away.
+func (t *turn) forgetRelease() { t.release, t.parted = nil, nil }
+
 // demoted ends a demotion and says what was promised: released, or handed back.
 func (t *turn) demoted() {
 	t.durable.Serving = false
 	if t.hand.release {
 		t.entitled = false
-		t.release, t.parted = &Release{Epoch: t.own, Request: t.hand.request, NoLone: t.hand.noLone}, nil
-		if t.hand.passing {
-			t.parted = &parting{since: t.f.Now, saidAt: t.f.Now}
-		} else {
-			t.durable.Released, t.durable.ReleasedTo = t.own, t.hand.request
-		}
+		t.giveAway()
 	}
 	if t.hand.back {
 		e := t.own

@@ -51,7 +51,8 @@ func (t *turn) partingHand() hand {
 //	                                                               \-------> 2 D of silence: forgotten
 //
 // It was for a peer that hears us while we do not hear it. One that was cut off as well is not to be given the role when both meet again: the last primary
-// serves (60-lab, "all"). A peer that has acted on the word says so in the beats that confirm ours; D/4 is for what its engine had decided and not said yet.
+// serves (60-lab, "all"). A peer that has acted on the word says so, but its heart confirms by itself: the beat counts as older by the age of what its
+// engine says in it, and by D/4 for what that one had decided and was still storing.
 func (t *turn) endParting() {
 	p := t.parted
 	if p == nil {
@@ -59,21 +60,15 @@ func (t *turn) endParting() {
 	}
 	silence := t.since(t.f.Other.FreshAt)
 	p.recalled = p.recalled || silence >= t.d || t.f.Other.Confirmed > p.since
-	heeded := t.beat != nil && !t.rival() && t.f.Other.Confirmed > p.saidAt.Add(t.d/4)
+	heeded := t.beat != nil && !t.rival() && t.f.Other.Confirmed > p.saidAt.Add(t.d/4+t.beat.EngineAge)
 	if silence >= 2*t.d || p.recalled && heeded {
-		t.release, t.parted = nil, nil
+		t.forgetRelease()
 	}
 }
 
 // saysRelease says whether the beats carry the release.
 func (t *turn) saysRelease() bool {
-	if t.release == nil || t.serves() {
-		return false
-	}
-	if t.parted != nil && !t.parted.recalled {
-		t.parted.saidAt = t.f.Now
-	}
-	return t.parted == nil || !t.parted.recalled
+	return t.release != nil && !t.serves() && (t.parted == nil || !t.parted.recalled)
 }
 
 // asksFirst says whether a restarted engine has had no time yet to hear its reference points. Only where there are no data: with a volume a
