@@ -179,15 +179,15 @@ const (
 )
 
 // Conflict asks the networks whether somebody else answers for an address of the wish, all devices at once: two
-// questions 100 ms apart, 200 ms in all. It returns the MAC of the one who does. A device that cannot be asked is an error beside the rest.
-func (k *Keeper) Conflict(ctx context.Context, wish []Wish) (map[netip.Prefix]string, error) {
+// questions 100 ms apart, 200 ms in all. It returns the MAC of the one who does, and why a device could not be asked.
+func (k *Keeper) Conflict(ctx context.Context, wish []Wish) (found map[netip.Prefix]string, failed map[string]error) {
 	byDevice := map[string][]netip.Addr{}
 	for _, w := range wish {
 		byDevice[w.Device] = append(byDevice[w.Device], w.Address.Addr())
 	}
 	var mu sync.Mutex
 	strangers := map[Wish]string{}
-	var faults []error
+	failed = map[string]error{}
 	var asks sync.WaitGroup
 	for device, targets := range byDevice {
 		asks.Go(func() {
@@ -203,13 +203,15 @@ func (k *Keeper) Conflict(ctx context.Context, wish []Wish) (map[netip.Prefix]st
 			})
 			mu.Lock()
 			defer mu.Unlock()
-			faults = append(faults, err)
+			if err != nil {
+				failed[device] = err
+			}
 		})
 	}
 	asks.Wait()
-	found := map[netip.Prefix]string{}
+	found = map[netip.Prefix]string{}
 	for w, mac := range strangers {
 		found[w.Address] = mac
 	}
-	return found, errors.Join(faults...)
+	return found, failed
 }

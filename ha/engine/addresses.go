@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -39,10 +40,11 @@ type addressState struct {
 	conflicts  map[netip.Prefix]string // MAC of a stranger
 	askedAt    ha.Instant              // when conflicts were asked last
 	searchAt   ha.Instant              // when it looks for strangers next
-	peerSilent bool                    // the peer was dead or sick and was not heard since
-	announced  bool                    // this process told the networks where the addresses are
-	devices    []string                // of this machine, read with held; nil = not known
-	lost       bool                    // address.missing was noted and is not mended
+	searching  bool
+	peerSilent bool     // the peer was dead or sick and was not heard since
+	announced  bool     // this process told the networks where the addresses are
+	devices    []string // of this machine, read with held; nil = not known
+	lost       bool     // address.missing was noted and is not mended
 }
 
 // wishes are the virtual addresses of the settings.
@@ -86,7 +88,8 @@ func (e *engine) readHeld() (take func()) {
 	held, err := e.shells.addresses.Held()
 	devices, devicesErr := e.shells.addresses.Devices()
 	return func() {
-		if e.addresses.devices = devices; devicesErr != nil {
+		e.addresses.devices = devices
+		if devicesErr != nil {
 			e.log.Warn("network devices cannot be read", "error", devicesErr)
 		}
 		e.takeHeld(at, held, err)
@@ -193,7 +196,7 @@ func (e *engine) keepAddresses(f ha.Facts, p ha.Plan) {
 	e.goRun("addresses on", func(ctx context.Context) {
 		asked := askConflicts && (len(known) > 0 || !e.addressesRecentlyHeld(want)) // a stranger may have gone meanwhile
 		if asked {
-			known = e.findConflicts(ctx, want, target)
+			known = e.findConflicts(ctx, want, target, known)
 		}
 		err := e.putAddresses(ctx, takeable(want, known, held))
 		take := e.readHeld()
@@ -222,24 +225,23 @@ func (e *engine) announceAfterSilence(p ha.Plan) {
 	e.addresses.peerSilent = silent || e.addresses.peerSilent && p.Verdict != ha.PeerAlive
 }
 
-// lookForStrangers asks at leisure who else answers for the addresses: on a slave whose peer lives, and on the master. It needs the peer's hardware
-// addresses, or the peer would be taken for a stranger.
+// lookForStrangers asks at leisure who else answers for the addresses: on a slave whose peer lives, and on the master. Where the peer's hardware
+// address is not known nobody is asked, or the peer would be taken for a stranger.
 func (e *engine) lookForStrangers(f ha.Facts, p ha.Plan) {
 	looks := p.Role == ha.Master || p.Role == ha.Slave && p.Verdict == ha.PeerAlive
-	if !looks || e.addresses.busy || f.Now < e.addresses.searchAt {
+	if !looks || e.addresses.searching || f.Now < e.addresses.searchAt {
 		return
 	}
-	target, want := e.peerTarget(), wishes(e.settings)
-	for _, w := range want {
-		if target.MACs[w.Device] == "" {
-			return
-		}
+	target, known := e.peerTarget(), e.addresses.conflicts
+	ask := slices.DeleteFunc(wishes(e.settings), func(w wish) bool { return target.MACs[w.Device] == "" })
+	if len(ask) == 0 {
+		return
 	}
-	e.addresses.busy, e.addresses.searchAt = true, f.Now.Add(searchEvery)
+	e.addresses.searching, e.addresses.searchAt = true, f.Now.Add(searchEvery)
 	e.goRun("strangers", func(ctx context.Context) {
-		strangers := e.findConflicts(ctx, want, target)
+		strangers := e.findConflicts(ctx, ask, target, known)
 		e.post(func() {
-			e.addresses.busy = false
+			e.addresses.searching = false
 			e.takeConflicts(strangers)
 		})
 	})
@@ -276,7 +278,7 @@ func (e *engine) takeConflicts(conflicts map[netip.Prefix]string) {
 	for address, mac := range conflicts {
 		what := "it is not taken"
 		if _, held := e.addresses.held[address]; held {
-			what, defended = "this node keeps it and says so to the network again and again", true
+			what, defended = "this node keeps it, and announces it again every 20 s", true
 		}
 		if e.addresses.conflicts[address] == "" {
 			e.note(control.Event{Log: "failover", Code: "address.conflict", Severity: ha.Critical,
@@ -331,15 +333,24 @@ func (e *engine) addressesComplete() bool {
 	return true
 }
 
-// findConflicts asks who else answers for the addresses; the peer's own answers do not count, because the decision settles that.
-func (e *engine) findConflicts(ctx context.Context, want []wish, peer probeTarget) map[netip.Prefix]string {
+// findConflicts asks who else answers for the addresses; the peer's own answers do not count, because the decision settles that. What was known of an
+// address that could not be asked about stays.
+func (e *engine) findConflicts(ctx context.Context, ask []wish, peer probeTarget, known map[netip.Prefix]string) map[netip.Prefix]string {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	found, err := e.shells.addresses.Conflict(ctx, want)
-	if err != nil {
-		e.log.Warn("conflict probe failed", "error", err)
+	found, failed := e.shells.addresses.Conflict(ctx, ask)
+	if len(failed) > 0 {
+		e.log.Warn("conflict probe failed", "devices", failed)
 	}
-	strangers := map[netip.Prefix]string{}
+	strangers := maps.Clone(known)
+	if strangers == nil {
+		strangers = map[netip.Prefix]string{}
+	}
+	for _, w := range ask {
+		if failed[w.Device] == nil {
+			delete(strangers, w.Address)
+		}
+	}
 	for address, mac := range found {
 		if !isPeer(peer, mac) {
 			strangers[address] = mac

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"log/slog"
 	"net/netip"
 	"slices"
 	"strings"
@@ -246,6 +247,47 @@ func TestStrangerComesLater(t *testing.T) {
 	b.computer.mu.Unlock()
 	changed()
 	b.await("not fought for", func(s control.Status) bool { return !held(s) && anyCondition(s, "address.conflict") })
+}
+
+// A stranger is not forgotten because its device cannot be asked for a while, or is not asked now; one that does not answer any more is.
+func TestStrangerOnADeviceThatCannotBeAsked(t *testing.T) {
+	lan, wan, other := wish{"lan", netip.MustParsePrefix("10.88.1.100/24")}, wish{"wan", netip.MustParsePrefix("10.88.2.100/24")}, wish{"other", netip.MustParsePrefix("10.88.4.100/24")}
+	known := map[netip.Prefix]string{lan.Address: "02:00:00:00:00:01", wan.Address: "02:00:00:00:00:02", other.Address: "02:00:00:00:00:03"}
+	c := newComputer()
+	c.askFails = map[string]error{"lan": errors.New("no carrier")}
+	e := &engine{log: slog.New(slog.DiscardHandler), shells: shells{addresses: fakeAddresses{c}}}
+	got := e.findConflicts(t.Context(), []wish{lan, wan}, probeTarget{}, known)
+	if _, gone := got[wan.Address]; gone || got[lan.Address] != known[lan.Address] || got[other.Address] != known[other.Address] || len(known) != 3 {
+		t.Errorf("%v, of %v", got, known)
+	}
+}
+
+// The master's look for strangers holds nothing up: an address that is deleted meanwhile is put back.
+func TestLookingForStrangersHoldsNothingUp(t *testing.T) {
+	b := newBench(t, false)
+	b.heart.peer = peerSlave
+	b.settings.all[0].Addresses[0].Aliases = []netip.Prefix{netip.MustParsePrefix("10.88.1.101/24")}
+	b.start()
+	b.await("serves", held)
+	b.computer.mu.Lock()
+	b.computer.askHangs = make(chan struct{})
+	hang, before := b.computer.askHangs, b.computer.asking
+	b.computer.mu.Unlock()
+	defer close(hang)
+	b.heart.mu.Lock()
+	b.heart.macs = map[string]string{"lan": "02:00:00:00:00:02"} // from here on it can look
+	b.heart.mu.Unlock()
+	b.await("looks", func(control.Status) bool {
+		b.computer.mu.Lock()
+		defer b.computer.mu.Unlock()
+		return b.computer.asking > before
+	})
+	b.computer.mu.Lock()
+	delete(b.computer.held, wishes(b.settings.all[0])[1].Address)
+	changed := b.computer.changed
+	b.computer.mu.Unlock()
+	changed()
+	b.await("back", held)
 }
 
 func anyCondition(s control.Status, code string) bool {

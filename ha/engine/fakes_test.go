@@ -23,6 +23,10 @@ type computer struct {
 	gone     string // a network device that is missing
 	stranger map[netip.Prefix]string
 	late     map[netip.Prefix]string // strangers who come when the address is held
+	askFails map[string]error        // devices on which nobody can be asked
+	askHangs chan struct{}           // an answer waits for it to be closed
+	asking   int                     // how often it was asked
+	asked    int                     // and answered
 	mounts   map[string]string       // point to device
 	mountErr error
 	twice    bool // a device was mounted that was mounted already
@@ -87,9 +91,17 @@ func (a fakeAddresses) Devices() ([]string, error) {
 	return slices.DeleteFunc([]string{"lo", "lan", "wan", "sync"}, func(name string) bool { return name == a.gone }), nil
 }
 
-func (a fakeAddresses) Conflict(context.Context, []wish) (map[netip.Prefix]string, error) {
+func (a fakeAddresses) Conflict(context.Context, []wish) (map[netip.Prefix]string, map[string]error) {
+	a.mu.Lock()
+	hang := a.askHangs
+	a.asking++
+	a.mu.Unlock()
+	if hang != nil {
+		<-hang
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.asked++
 	found := maps.Clone(a.stranger)
 	for address, mac := range a.late {
 		if _, held := a.held[address]; held {
@@ -97,7 +109,7 @@ func (a fakeAddresses) Conflict(context.Context, []wish) (map[netip.Prefix]strin
 			a.stranger = found // and stay
 		}
 	}
-	return found, nil
+	return found, maps.Clone(a.askFails)
 }
 
 func (a fakeAddresses) Announce([]wish) {

@@ -51,7 +51,8 @@ type job struct {
 	sessions  map[*volume]uint64           // of each volume, when the procedure was decided upon
 	devices   map[string]string            // volume to kernel device
 	held      map[netip.Prefix]ha.Instant  // addresses that were held when it began
-	recent    map[netip.Prefix]string      // strangers on the addresses, as looked for lately; nil = not known
+	conflicts map[netip.Prefix]string      // strangers on the addresses, as known when it began
+	recent    map[netip.Prefix]string      // the same, if they were looked for lately; nil = not known
 	strangers chan map[netip.Prefix]string // the one answer of searchStrangers
 }
 
@@ -132,8 +133,11 @@ type savedProcedure struct {
 }
 
 func (e *engine) newJob(p ha.Procedure) *job {
-	j := &job{e: e, procedure: p, settings: e.settings, wishes: wishes(e.settings), peer: e.peerTarget(),
-		services: e.placement(), held: e.addresses.held, recent: e.recentStrangers(now()), sessions: map[*volume]uint64{}, devices: map[string]string{}, strangers: make(chan map[netip.Prefix]string, 1)}
+	j := &job{
+		e: e, procedure: p, settings: e.settings, wishes: wishes(e.settings), peer: e.peerTarget(), services: e.placement(),
+		held: e.addresses.held, conflicts: e.addresses.conflicts, recent: e.recentStrangers(now()), strangers: make(chan map[netip.Prefix]string, 1),
+		sessions: map[*volume]uint64{}, devices: map[string]string{},
+	}
 	for _, name := range e.volumeNames() {
 		v := e.volumes[name]
 		j.volumes = append(j.volumes, v)

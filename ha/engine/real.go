@@ -66,7 +66,7 @@ func (a realAddresses) Devices() (names []string, err error) {
 	return names, err
 }
 
-func (a realAddresses) Conflict(ctx context.Context, wishes []wish) (map[netip.Prefix]string, error) {
+func (a realAddresses) Conflict(ctx context.Context, wishes []wish) (map[netip.Prefix]string, map[string]error) {
 	return a.Keeper.Conflict(ctx, keeperWishes(wishes))
 }
 

@@ -30,8 +30,8 @@ type addressShell interface {
 	Devices() ([]string, error)
 	// Announce tells the networks where these addresses are, those of them that the kernel has.
 	Announce(wishes []wish)
-	// Conflict asks, about 200 ms, who else answers for them: prefix to MAC.
-	Conflict(ctx context.Context, wishes []wish) (map[netip.Prefix]string, error)
+	// Conflict asks, about 200 ms, who else answers for them: prefix to MAC, and the devices that could not be asked.
+	Conflict(ctx context.Context, wishes []wish) (found map[netip.Prefix]string, failed map[string]error)
 	// Label is the label an address of ours bears on that device.
 	Label(device string) string
 	// Run watches and announces until ctx ends; changed is called when the kernel's set of our addresses changed.

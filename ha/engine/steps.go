@@ -118,7 +118,7 @@ func (j *job) keepsRole(s ha.VolumeFact) bool {
 
 // searchStrangers fills j.strangers.
 func (j *job) searchStrangers() {
-	j.strangers <- j.e.findConflicts(j.e.ctx, j.wishes, j.peer)
+	j.strangers <- j.e.findConflicts(j.e.ctx, j.wishes, j.peer, j.conflicts)
 }
 
 // openDevices makes the kernel devices appear. A device that an engine before this one left without its mount goes first: the kernel
