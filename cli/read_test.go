@@ -2,8 +2,6 @@ package cli
 
 import (
 	"encoding/json"
-	"os"
-	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -15,15 +13,7 @@ import (
 func TestReadSettingsWhole(t *testing.T) {
 	read := func(v any) error {
 		t.Helper()
-		b, err := json.Marshal(v)
-		if err != nil {
-			t.Fatal(err)
-		}
-		path := filepath.Join(t.TempDir(), "settings.json")
-		if err := os.WriteFile(path, b, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		_, err = readSettings(path)
+		_, err := readSettings(write(t, v))
 		return err
 	}
 	exported := func(s ha.Settings) (tree map[string]any) {

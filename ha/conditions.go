@@ -155,6 +155,18 @@ func (t *turn) conditions() {
 			add(ReferenceLostCondition())
 		}
 	}
+	t.addressConditions(add)
+	t.personsConditions(add)
+	if t.f.Settings.SettingsDiffer {
+		add(SettingsDifferCondition())
+	}
+	if t.flapLimited() {
+		add(FlapLimitCondition())
+	}
+	t.addObserved()
+}
+
+func (t *turn) addressConditions(add func(Condition)) {
 	for _, a := range t.f.Addresses {
 		if a.Conflict != "" {
 			add(AddressConflictCondition(a.Address, a.Conflict))
@@ -166,17 +178,15 @@ func (t *turn) conditions() {
 			add(AddressMissingCondition(a.Address))
 		}
 	}
-	if t.f.Settings.SettingsDiffer {
-		add(SettingsDifferCondition())
-	}
+}
+
+// personsConditions are what people have switched off, here or there.
+func (t *turn) personsConditions(add func(Condition)) {
 	if !t.durable.Armed {
 		add(ArmedOffCondition())
 	}
 	if t.durable.Standby {
 		add(StandbyOnCondition())
-	}
-	if t.flapLimited() {
-		add(FlapLimitCondition())
 	}
 	if b := t.beat; b != nil {
 		if !b.Armed && t.durable.Armed {
@@ -186,7 +196,6 @@ func (t *turn) conditions() {
 			add(PeerStandbyCondition(t.f.Peer))
 		}
 	}
-	t.addObserved()
 }
 
 // addObserved adds what the shells saw, but what stands there already: one thing is named once.
@@ -268,29 +277,24 @@ func (t *turn) peersDisk(s VolumeSaying, add func(Condition)) {
 		c.Text = "The disk of volume " + s.Name + " on the other node failed."
 		c.Remedy = "There: mend it, or replace it and create the volume on it again; then `volume connect " + s.Name + "`."
 	case Diskless:
-		c.Text = "Volume " + s.Name + " has no working disk on the other node, or its process is away there."
-		c.Remedy = "Look at that node's status; replace the disk there and create the volume on it again."
+		c.Text = "Volume " + s.Name + " has no disk on the other node, or its process is away there."
+		c.Remedy = "Look at that node's status, which says which. Put the right disk in its place, or replace it and create the volume on it again."
 	default:
 		return
 	}
 	add(c)
 }
 
-func (t *turn) volumeConditions(v VolumeFact, add func(Condition)) {
-	put := func(code string, s Severity, text, remedy string) {
-		add(volumeCondition(code, s, v.Name, text, remedy))
-	}
-	if v.SplitBrain {
-		add(SplitBrainCondition(v.Name))
-	}
+// ownDisk names what is wrong with the disk here; false: the volume does not answer, and nothing else is known of it.
+func ownDisk(v VolumeFact, put func(code string, s Severity, text, remedy string)) bool {
 	switch {
 	case !v.Running:
 		if v.BlockedReason != "" {
 			put("volume.detached", Critical, "does not answer: "+v.BlockedReason+".", "Look at its backing disk and at the kernel's log; it goes on by itself when the disk answers.")
-			return
+			return false
 		}
 		put("volume.detached", Critical, "does not answer: its process is away.", "It is restarted by itself; look at its log if it stays away.")
-		return
+		return false
 	case v.Disk == Diskless || v.Disk == DiskFailed:
 		text := "has no working disk on this node."
 		if why := strings.TrimPrefix(v.BlockedReason, "volume "+v.Name+" has no disk: "); why != "" {
@@ -307,6 +311,19 @@ func (t *turn) volumeConditions(v VolumeFact, add func(Condition)) {
 		put("volume.inconsistent", Warning, "is inconsistent here until its sync has finished.", "Wait for the sync, or restore the replication link.")
 	case v.Disk == Consistent:
 		put("volume.consistent", Warning, "is whole here, but perhaps not the newest copy.", "Start the other node or restore the replication link.")
+	}
+	return true
+}
+
+func (t *turn) volumeConditions(v VolumeFact, add func(Condition)) {
+	put := func(code string, s Severity, text, remedy string) {
+		add(volumeCondition(code, s, v.Name, text, remedy))
+	}
+	if v.SplitBrain {
+		add(SplitBrainCondition(v.Name))
+	}
+	if !ownDisk(v, put) {
+		return
 	}
 	if s := t.said(v.Name); t.beat != nil && s != nil {
 		t.peersDisk(*s, add)

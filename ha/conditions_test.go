@@ -17,7 +17,7 @@ func TestMissingDiskIsNamed(t *testing.T) {
 	}{
 		{"both are well", UpToDate, UpToDate, false, "", "", false},
 		{"the other's failed", UpToDate, DiskFailed, false, "peer", "on the other node failed", true},
-		{"the other has none", UpToDate, Diskless, false, "peer", "no working disk on the other node", false},
+		{"the other has none", UpToDate, Diskless, false, "peer", "no disk on the other node", false},
 		{"the other is dead", UpToDate, DiskFailed, true, "", "", false},
 		{"the own failed", DiskFailed, UpToDate, false, "local", "no working disk on this node", true},
 		{"no own", Diskless, UpToDate, false, "local", "no working disk on this node", false},

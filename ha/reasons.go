@@ -164,7 +164,7 @@ var reasonTexts = map[Reason]string{
 	ReasonDiskOutdated:     "The volume's copy here is outdated: the other node went on without it; start the other node or restore the replication link, and it syncs.",
 	ReasonDiskInconsistent: "The volume's copy here is inconsistent: a sync into it has not finished; start the other node or restore the replication link.",
 	ReasonDiskConsistent:   "The volume's copy here is whole, but whether it is the newest is not known without the other node; start that one, or start with this node's data by force.",
-	ReasonDiskFailed:       "The volume has no working disk on this node; replace it and create the volume on it again.",
+	ReasonDiskFailed:       "The volume has no working disk on this node; mend it, or replace it and create the volume on it again; then `volume connect`.",
 	ReasonVolumeBlocked:    "The volume cannot be used; its page says why.",
 	ReasonDataUnproven:     "The other node is silent and may hold newer data; start it, or start with this node's data by force.",
 	ReasonDataMixed:        "Of several volumes some are newer here and some there; a person must choose: start one node with its data by force.",

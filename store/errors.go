@@ -91,7 +91,7 @@ func unusable(path string, err error) error {
 	return fmt.Errorf("%s cannot be used: %w; %smove it away, with its -wal and -shm, and restart Evenkeel on this node: %s", path, err, first, cost)
 }
 
-// The five questions below spare who only holds an interface the names of this package.
+// The questions below spare who only holds an interface the names of this package.
 
 // Unset says whether an error of Latest means that nothing was ever saved.
 func (db *DB) Unset(err error) bool { return errors.Is(err, ErrNoSettings) }

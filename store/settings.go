@@ -39,7 +39,6 @@ func (db *DB) Save(ctx context.Context, s ha.Settings, base uint64, by string) (
 	if problems := db.Check(s); len(problems) > 0 {
 		return 0, problems
 	}
-	var renamed ha.FieldErrors
 	err := inTransaction(ctx, db.write, func(tx *sql.Tx) error {
 		latest, err := loadWhere(ctx, tx, "superseded = 0 ORDER BY revision DESC LIMIT 1")
 		if err != nil && !errors.Is(err, ErrNoSettings) {
@@ -48,15 +47,16 @@ func (db *DB) Save(ctx context.Context, s ha.Settings, base uint64, by string) (
 		if latest.Revision != base {
 			return &StaleError{Base: base, Newer: latest}
 		}
-		if renamed = s.Renamed(latest); len(renamed) > 0 {
-			return renamed
+		if wrong := s.Renamed(latest); len(wrong) > 0 {
+			return wrong
 		}
 		s.Revision, s.SavedAt, s.SavedBy = base+1, db.now().UTC(), by
 		return insert(ctx, tx, s)
 	})
+	var wrong ha.FieldErrors
 	switch {
-	case len(renamed) > 0:
-		return 0, renamed
+	case errors.As(err, &wrong):
+		return 0, wrong
 	case err != nil:
 		return 0, db.failed(err)
 	}

@@ -60,6 +60,8 @@ func TestNothingToSwitch(t *testing.T) {
 	}{
 		"it is the master":        {"/ha/tools/takeover", control.Outcome{Code: "already_master", Text: "This node is the running master already."}, "already"},
 		"the other is the master": {"/ha/tools/release", control.Outcome{Code: "peer_master", Text: "The other node is the running master."}, "is the running master"},
+		"a release knows no force": {"/ha/tools/release?force=on", control.Outcome{Code: "not_master", Text: "This node is not the running master.",
+			Blockers: []ha.Blocker{{Code: "not_master", Text: "This node is not the running master."}}}, "It cannot be done now"},
 		"force does not help": {"/ha/tools/takeover?force=on", control.Outcome{Code: "peer_master", Text: "The other node is the running master.",
 			Blockers: []ha.Blocker{{Code: "peer_master", Text: "The other node is the running master."}}}, "Not even by force"},
 	} {

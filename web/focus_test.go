@@ -14,19 +14,26 @@ import (
 	"evenkeel/ha/control"
 )
 
-// TestLiveAroundTheFocus clicks into what is live, in a real browser: it goes on, and the focus stays where it was.
-func TestLiveAroundTheFocus(t *testing.T) {
+// browser is a browser of this test's own. It is a slow test's: make test runs them, make check (-short) does not.
+func browser(t *testing.T) context.Context {
+	t.Helper()
 	if testing.Short() {
 		t.Skip("it takes a browser")
 	}
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox, chromedp.DisableGPU, chromedp.IgnoreCertErrors, chromedp.UserDataDir(t.TempDir()))
+	allocated, stop := chromedp.NewExecAllocator(context.Background(), options...)
+	t.Cleanup(stop)
+	ctx, end := chromedp.NewContext(allocated)
+	t.Cleanup(end)
+	return ctx
+}
+
+// TestLiveAroundTheFocus clicks into what is live, in a real browser: it goes on, and the focus stays where it was.
+func TestLiveAroundTheFocus(t *testing.T) {
 	e := newEngine(healthy())
 	e.peer = healthyPeer()
 	c := start(t, e)
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox, chromedp.DisableGPU, chromedp.IgnoreCertErrors, chromedp.UserDataDir(t.TempDir()))
-	allocated, stop := chromedp.NewExecAllocator(context.Background(), options...)
-	defer stop()
-	ctx, end := chromedp.NewContext(allocated)
-	defer end()
+	ctx := browser(t)
 	must(t, chromedp.Do(ctx, command(network.Enable, network.EnableParams{}), command(network.ClearBrowserCookies, cdp.Empty{}), chromedp.Navigate(c.base+"/signin"), c.enter()))
 	tab := tab{t: t, ctx: ctx}
 
@@ -55,20 +62,13 @@ func TestLiveAroundTheFocus(t *testing.T) {
 
 // TestStepsOnATelephone: on a narrow page a step's name and its time stay in their column, in a real browser.
 func TestStepsOnATelephone(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it takes a browser")
-	}
 	e := newEngine(healthy())
 	e.peer = healthyPeer()
 	for _, name := range []string{"services before the address", "addresses", "unmount"} {
 		e.outcome.Steps = append(e.outcome.Steps, control.Step{Name: name, State: "waiting", MS: ptr(int64(142))})
 	}
 	c := start(t, e)
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox, chromedp.DisableGPU, chromedp.IgnoreCertErrors, chromedp.UserDataDir(t.TempDir()))
-	allocated, stop := chromedp.NewExecAllocator(context.Background(), options...)
-	defer stop()
-	ctx, end := chromedp.NewContext(allocated)
-	defer end()
+	ctx := browser(t)
 	must(t, chromedp.Do(ctx, view(360, "light"), chromedp.Navigate(c.base+"/signin"), c.enter(), chromedp.Navigate(c.base+"/ha/tools/release"), chromedp.WaitVisible(chromedp.CSS(".steps li"))))
 	wide, err := chromedp.Run(ctx, chromedp.Evaluate[string](`[...document.querySelectorAll(".steps li > *")].filter(x => x.scrollWidth > x.clientWidth + 1 && getComputedStyle(x).display !== "inline" || x.matches("span:not(.badge)") && x.getBoundingClientRect().width < 60).map(x => x.textContent + ": " + x.getBoundingClientRect().width + " px").join("; ")`))
 	must(t, err)

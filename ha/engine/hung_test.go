@@ -68,7 +68,7 @@ func TestConnectSaysWhatItDoes(t *testing.T) {
 		text    string
 	}{
 		{ha.UpToDate, false, "", "", "", "connect is done."},
-		{ha.UpToDate, false, "", "replication is disconnected on node b", "", "until now, and does so again unless it has ended: replication is disconnected on node b."},
+		{ha.UpToDate, false, "", "replication is disconnected on node b", "", "which may still stand: replication is disconnected on node b."},
 		{ha.DiskFailed, false, "/dev/loop7", "", "", "starts anew"}, // a lone master gives its device up to nobody: the recovery unmounts and mounts it
 		{ha.DiskFailed, false, "", "", "", "starts anew"},
 		{ha.DiskFailed, true, "", "", "", "starts anew"}, // else nothing would ever end it: without a disk it cannot be resolved

@@ -24,6 +24,9 @@ func (e *engine) loadDurable() {
 	absent := errors.Is(err, fs.ErrNotExist)
 	var d ha.Durable
 	copied := loadFile(filepath.Join(e.dir, durableCopy), &d)
+	if errors.Is(copied, errCorrupt) {
+		setAside(filepath.Join(e.dir, durableCopy))
+	}
 	switch {
 	case copied == nil:
 		e.durable = d

@@ -238,14 +238,18 @@ func verbDone(name, verb string, before VolumeState) string {
 	case verb != "connect" || before.Fact.Connected:
 	case before.Fact.Disk == ha.DiskFailed:
 		text = fmt.Sprintf("Volume %s: its process starts anew and looks for its disk; `evenkeel volume list` tells what it found.", name)
-	case before.Problem != "" && before.ProblemCode != problemRevoked && !before.Stuck:
-		text += " What kept it apart until now, and does so again unless it has ended: " + before.Problem + "."
+	case before.Problem != "" && before.ProblemCode != problemRevoked && before.ProblemCode != problemBacking && !before.Stuck:
+		text += " It was apart because of this, which may still stand: " + before.Problem + "."
 	}
 	return text
 }
 
-// problemRevoked is the volume's code for a role that was taken away (replication/control, ProblemCode): it keeps nobody from connecting.
-const problemRevoked = "revoked"
+// The volume's codes (replication/control, ProblemCode) for a role that was taken away, and for another backing device that is configured: they keep
+// nobody from connecting.
+const (
+	problemRevoked = "revoked"
+	problemBacking = "backing_waits"
+)
 
 // connectCall connects to the other copy, if a word is all that it needs. A disk that failed is used again by a new process only, which opens it as after a
 // crash: nothing that the old one had under way comes after that.

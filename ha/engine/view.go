@@ -154,7 +154,9 @@ func (v *view) volumeStatus() []control.Volume {
 		if !f.Running {
 			volume = away(volume)
 		}
-		v.peersWord(&volume)
+		if !f.Connected {
+			v.peersWord(&volume)
+		}
 		list = append(list, volume)
 	}
 	return list
@@ -162,17 +164,13 @@ func (v *view) volumeStatus() []control.Volume {
 
 // peersWord shows the peer's disk as its beats call it while nothing newer comes over the connection.
 func (v *view) peersWord(volume *control.Volume) {
-	if b := v.facts.Other.Beat; b != nil && v.plan.Verdict == ha.PeerAlive && !connected(volume.Connection) {
+	if b := v.facts.Other.Beat; b != nil && v.plan.Verdict == ha.PeerAlive {
 		for _, s := range b.Volumes {
 			if s.Name == volume.Name && s.Disk != "" {
 				volume.PeerDisk = string(s.Disk)
 			}
 		}
 	}
-}
-
-func connected(connection string) bool {
-	return connection != "StandAlone" && connection != "Connecting"
 }
 
 // away is the status of a volume whose process does not answer: it serves nothing, whatever it said last.

@@ -70,10 +70,16 @@ func reasonOf(verdict string) string {
 // volumeProblems are the conditions that a volume's own words make.
 func (e *engine) volumeProblems() (list []ha.Condition) {
 	for _, name := range e.volumeNames() {
-		if s := e.volumes[name].last(); s.Fact.Running && s.ProblemCode == wentBack {
+		s := e.volumes[name].last()
+		switch {
+		case !s.Fact.Running:
+		case s.ProblemCode == wentBack:
 			list = append(list, ha.Condition{Code: "volume.went_back", Severity: ha.Critical, Side: "local", Key: name,
 				Text:   "Volume " + name + " is on a disk that went back in time: nothing on it is trusted, it is compared in full with the other copy.",
 				Remedy: "Wait for the sync, and find out who put an older image of the disk back."})
+		case s.ProblemCode == problemBacking:
+			list = append(list, ha.Condition{Code: "volume.backing", Severity: ha.Warning, Side: "local", Key: name, Text: ha.Sentence(s.Problem),
+				Remedy: "Correct the backing device on Disk Replication, or mark the new disk as this volume's (volume create); a switch-over lets a master use it."})
 		}
 	}
 	return list

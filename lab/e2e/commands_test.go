@@ -300,11 +300,17 @@ func (c *tour) configCommands(t *testing.T) {
 		_, out := c.exitCode(t, onNode("b", "config", "export")...)
 		return strings.Contains(out, `"boot_wait": 6000000000`)
 	})
+	mistyped := regexp.MustCompile(`"slave_backing": "[^"]*/data.img"`).ReplaceAllString(good, `"slave_backing": "/var/lib/evenkeel/disks/mistyped.img"`)
+	c.feed(t, mistyped, "a", "config", "import", "-")
+	c.is(t, 20*time.Second, "b", "names the backing device and keeps its copy", func(s control.Status) bool {
+		return anyText(s, "volume.backing", "mistyped.img") && inSync(s) && s.Takeover.Possible
+	})
 	c.says(t, "is saved and in force", onNode("a", "config", "revert", "1")...)
+	c.is(t, 20*time.Second, "b", "has nothing to say of it", func(s control.Status) bool { return condition(s, "volume.backing") == nil && inSync(s) })
 	if out := c.says(t, "", onNode("a", "config", "export")...); !strings.Contains(out, `"boot_wait": 5000000000`) {
 		t.Errorf("the revert is not there: %s", out)
 	}
-	if after := rows(); after != before+2 {
+	if after := rows(); after != before+3 {
 		t.Errorf("the history has %d lines, had %d", after, before)
 	}
 }

@@ -93,6 +93,9 @@ type Status struct {
 	Written, Read, Sent, Received, ResyncSent uint64
 }
 
+// BackingWaits is the ProblemCode of a volume for which another backing device is configured than the one in use.
+const BackingWaits = "backing_waits"
+
 // Stuck is the ProblemCode of a volume whose disk, or whose loop, has not answered for two seconds.
 const Stuck = "stuck"
 

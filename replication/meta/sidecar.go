@@ -96,6 +96,22 @@ func (a *Area) Keep(dir, name, identity string) error {
 	return a.sidecar.err
 }
 
+// Fits says why a disk is not, as it stands, one that volume name could be opened on; nil = it is. Nothing is written.
+func Fits(d disk.Disk, dir, name string) error {
+	a, err := Open(d)
+	if err != nil {
+		return err
+	}
+	side, err := LoadSidecar(dir, name)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil
+	case err == nil && hex.EncodeToString(a.name[:]) != side.Area:
+		return ErrSwapped
+	}
+	return err
+}
+
 // Found says what OpenChecked met beside an open area.
 type Found struct {
 	Moved bool // the disk had grown: the area was found at its old end and moved to the new one

@@ -1,7 +1,6 @@
 package volume
 
 import (
-	"bytes"
 	"context"
 	"testing"
 
@@ -43,12 +42,7 @@ func TestFailedDiskIsStillTheNewest(t *testing.T) {
 			lose(p)
 			p.a.until("in sync", inSync)
 			p.b.until("in sync", inSync)
-			p.a.end()
-			p.b.end()
-			p.equal()
-			if !bytes.Equal(p.b.image()[1<<20:1<<20+64<<10], pattern(2, 64<<10)) {
-				t.Error("what was acknowledged alone is gone from both copies")
-			}
+			p.bothHold(1<<20, pattern(2, 64<<10))
 		})
 	}
 }
@@ -69,10 +63,5 @@ func TestSourceGivesItsDiskUp(t *testing.T) {
 	p.a.again()
 	p.a.until("in sync", inSync)
 	p.b.until("in sync", inSync)
-	p.a.end()
-	p.b.end()
-	p.equal()
-	if !bytes.Equal(p.b.image()[1<<20:1<<20+256<<10], pattern(3, 256<<10)) {
-		t.Error("what was acknowledged alone is gone from both copies")
-	}
+	p.bothHold(1<<20, pattern(3, 256<<10))
 }

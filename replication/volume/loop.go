@@ -61,7 +61,7 @@ type loop struct {
 	meeting *meeting
 	meetCtx context.Context // of the meeting's owner
 	quit    func()          // ends the process in order
-	wanted  string          // the backing device that the configuration names now; empty = the one in use
+	wanted  wanted          // another backing device that the configuration names
 
 	// The loop's own.
 	now   time.Time
@@ -167,16 +167,6 @@ func (l *loop) tick() {
 		l.writePagesLazily()
 	}
 	l.changed()
-}
-
-// moveOn ends the process when another backing device is configured and this one serves nobody: the next process opens that one, as after any start.
-func (l *loop) moveOn() {
-	if l.wanted == "" || l.state.Role() == replication.Primary || l.kernel != nil || l.opening {
-		return
-	}
-	l.log.Warn("the process ends for its new backing device", "now", l.config.Backing, "wanted", l.wanted)
-	l.wanted = ""
-	l.quit()
 }
 
 // forgiveLateness: while the loop itself stood still (a starved or frozen machine) it could not have heard the peer.

@@ -1,6 +1,7 @@
 package volume
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -264,5 +265,16 @@ func (p *pair) equal() {
 		if string(x[i:i+4096]) != string(y[i:i+4096]) {
 			p.t.Fatalf("the data areas differ at %d", i)
 		}
+	}
+}
+
+// bothHold ends both sides: their data areas are equal, and hold what was acknowledged at an offset.
+func (p *pair) bothHold(off int, want []byte) {
+	p.t.Helper()
+	p.a.end()
+	p.b.end()
+	p.equal()
+	if !bytes.Equal(p.b.image()[off:off+len(want)], want) {
+		p.t.Errorf("what was acknowledged at %d is on neither copy", off)
 	}
 }

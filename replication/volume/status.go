@@ -68,10 +68,7 @@ func (l *loop) makeStatus() control.Status {
 	if l.oldestJob() > stuckAfter {
 		stick(&s)
 	}
-	if l.wanted != "" && s.ProblemCode == "" {
-		s.ProblemCode = "backing_waits"
-		s.Problem = fmt.Sprintf("volume %s: the settings name another backing device, %s: it is used when this node serves no longer", s.Name, l.wanted)
-	}
+	l.sayWanted(&s)
 	if s.Holding {
 		s.HoldingMS = l.now.Sub(l.holding).Milliseconds()
 	}

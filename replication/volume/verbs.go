@@ -399,9 +399,9 @@ func (l *loop) configure(c control.Config) error {
 	if c.Name != old.Name || c.Node != old.Node || c.Peer != old.Peer || c.StateDir != old.StateDir || c.RunDir != old.RunDir {
 		return refused("not_live", "volume %s: its name, nodes and folders cannot change while it runs: restart its process", old.Name)
 	}
-	l.wanted = ""
+	l.wanted = wanted{}
 	if c.Backing != old.Backing || c.Faults != old.Faults {
-		l.wanted = c.Backing
+		l.wanted.path = c.Backing
 		l.log.Warn("another backing device is configured", "now", old.Backing, "wanted", c.Backing)
 	}
 	c.Backing, c.Faults = old.Backing, old.Faults

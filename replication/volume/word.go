@@ -33,6 +33,9 @@ func (l *loop) sayFailed(asked replication.Epoch) error {
 	if err == nil {
 		err = renameio.WriteFile(l.wordPath(), append(b, '\n'), 0o600)
 	}
+	if err == nil { // the new name too must outlive a power cut: the peer acts on the word
+		err = syncFolder(l.config.StateDir)
+	}
 	if err != nil {
 		return fmt.Errorf("the answer that there is no disk here cannot be kept, so it is not given: %w", err)
 	}
@@ -57,13 +60,24 @@ func (l *loop) recallWord() {
 	l.saidFailed = &w.Epoch
 }
 
-// keepSaidFailed lets a disk that came back stand by what the peer was told without it: the peer may have gone on alone on that word.
+func syncFolder(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// keepSaidFailed lets a disk that came back stand by what the peer was told without it: the peer may have gone on alone on that word. A disk that never had a
+// peer is not the one of which it was said: a person has begun anew.
 func (l *loop) keepSaidFailed() {
 	if l.saidFailed == nil {
 		return
 	}
 	next, err := l.state.Outdate(*l.saidFailed)
 	switch {
+	case l.state.NeverHadPeer():
+		next = l.state
 	case *l.saidFailed == replication.Epoch{}:
 		next = l.state.EndLicence("said_unknown")
 	case err != nil:

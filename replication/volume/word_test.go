@@ -1,7 +1,6 @@
 package volume
 
 import (
-	"bytes"
 	"os"
 	"strings"
 	"testing"
@@ -29,12 +28,7 @@ func TestADiskThatIsTakenBackStandsByWhatWasSaidWithoutIt(t *testing.T) {
 	p.b.start() // it did not go on: the generations still name the newest copy
 	p.a.until("in sync", inSync)
 	p.b.until("in sync", inSync)
-	p.a.end()
-	p.b.end()
-	p.equal()
-	if !bytes.Equal(p.b.image()[:4096], pattern(1, 4096)) {
-		t.Error("what was acknowledged alone is gone from both copies")
-	}
+	p.bothHold(0, pattern(1, 4096))
 }
 
 // A word that cannot be kept is not given; one that cannot be read costs the licence.
@@ -58,6 +52,24 @@ func TestADiskThatIsTakenBackWithoutAWordIsAsAfterACrash(t *testing.T) {
 	p.a.start()
 	if st := p.a.status(); st.Disk != "UpToDate" || !st.LastPrimary {
 		t.Errorf("%s, last primary %v", st.Disk, st.LastPrimary)
+	}
+}
+
+// A person who begins anew on a disk begins without the word of the one before.
+func TestAWordEndsWithAVolumeThatIsCreatedAnew(t *testing.T) {
+	p := failedLastPrimary(t)
+	if a := p.a.outdate(p.askForEpoch2()); a.Result != "failed" {
+		t.Fatalf("answer: %+v", a)
+	}
+	p.a.end()
+	_, err := Create(CreateOptions{Name: "data", Node: "a", Backing: p.a.config.Backing, First: true, Force: true, StateDir: p.a.config.StateDir})
+	must(t, err)
+	p.a.start()
+	if st := p.a.status(); st.Disk != "UpToDate" {
+		t.Errorf("the only copy is %s", st.Disk)
+	}
+	if _, err := os.Stat(p.a.loop.wordPath()); !os.IsNotExist(err) {
+		t.Errorf("the word stands: %v", err)
 	}
 }
 
