@@ -127,6 +127,7 @@ func (p *Pages) preview(w http.ResponseWriter, r *http.Request, o order, force b
 	case blocked:
 		view.State = templates.State{Kind: templates.Critical, Word: "It cannot be done now."}
 		if force {
+			view.Frame.Title, view.Lead = forceTitle, forceLead
 			view.State.Word = "Not even by force: what is named below stands in the way of that too."
 		}
 	case idle:
@@ -161,10 +162,15 @@ func planOf(steps []control.Step) []templates.Step {
 	return list
 }
 
+// What an order by force is called, and what it does.
+const (
+	forceTitle = "Start with this node's data"
+	forceLead  = "This node becomes the running master with the data that it has, whatever the other node holds."
+)
+
 // byForce adds what an order by force needs: the warning, and this node's name typed again.
 func (p *Pages) byForce(view *templates.ConfirmPage, typed string, problem *templates.Problem) {
-	view.Frame.Title = "Start with this node's data"
-	view.Lead = "This node becomes the running master with the data that it has, whatever the other node holds."
+	view.Frame.Title, view.Lead = forceTitle, forceLead
 	view.State = templates.State{Kind: templates.Critical, Word: "By force: the safety rules do not stand in the way."}
 	view.Danger, view.Button = true, "Start "+p.Node+" with its own data"
 	view.Warning = "If the other node serves, or wrote since this one lost it, both have a history of their own afterwards: a split-brain, in which one of the two must be given up."

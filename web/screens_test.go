@@ -29,6 +29,7 @@ type shot struct {
 	peerAway   bool
 	press      string // a selector that is clicked after the fields are filled
 	fill       map[string]string
+	dry        *control.Outcome // what a dry run says; nil = it can be done
 }
 
 // shots is the storybook: each page in order, and the pair in trouble.
@@ -49,6 +50,10 @@ var shots = []shot{
 	{name: "blocked", path: "/ha/status", status: blocked, peerAway: true},
 	{name: "preview", path: "/ha/tools/release"},
 	{name: "force", path: "/ha/tools/takeover?force=on", status: blocked},
+	{name: "nothing", path: "/ha/tools/takeover", dry: &control.Outcome{Code: "already_master", Text: "This node is the running master already."}},
+	{name: "refused", path: "/ha/tools/takeover?force=on", status: blocked, dry: &control.Outcome{Code: "disk_failed", Blockers: []ha.Blocker{{Code: "disk_failed", Text: ha.ReasonDiskFailed.Text()}}}},
+	{name: "backing", path: "/ha/replication", status: backing},
+	{name: "backing-status", path: "/ha/status", status: backing},
 	{name: "wrong", path: "/ha/heartbeat", press: "#update", fill: map[string]string{"#f-heartbeat-dead-time": "0.5", "#f-heartbeat-cluster-id": "64"}},
 }
 
@@ -57,6 +62,16 @@ func resyncing(s *control.Status) {
 	v.PeerDisk, v.Connection, v.OutOfSyncBytes = "Inconsistent", "SyncSource", 61<<20
 	v.Resync = &control.Resync{Percent: 76.4, RateBytes: 48_000_000, SecondsLeft: ptr(int64(2))}
 	s.Conditions = []control.Condition{{Condition: ha.Condition{Code: "replication.resyncing", Severity: ha.Warning, Side: "peer", Text: "b catches up: 64 MB of volume data are missing there.", Remedy: "Wait: until it is done b cannot take over."}, Since: time.Now()}}
+}
+
+func backing(s *control.Status) {
+	text := "volume data: the settings name another backing device, /var/lib/evenkeel/disks/mistyped.img, that cannot be used (cannot open the disk: stat /var/lib/evenkeel/disks/mistyped.img: no such file or directory): the one in use stays, until the next start"
+	s.Volumes[0].Reason = &text
+	s.Conditions = []control.Condition{
+		{Condition: ha.Condition{Code: "volume.backing", Severity: ha.Warning, Side: "local", Text: ha.Sentence("V" + text[1:]), Remedy: "Correct the backing device on Disk Replication, or mark the new disk as this volume's (volume create); a switch-over lets a master use it."}, Since: time.Now()},
+		{Condition: ha.AddressConflictCondition("10.88.1.100/24", "02:00:00:00:00:99"), Since: time.Now()},
+		{Condition: ha.FlapLimitCondition(), Since: time.Now()},
+	}
 }
 
 func alone(s *control.Status) {
@@ -146,6 +161,10 @@ func (s shot) prepare(e *engine) {
 	}
 	if s.peerAway {
 		e.peer = nil
+	}
+	if s.dry != nil {
+		e.outcome = *s.dry
+		return
 	}
 	e.outcome = control.Outcome{Done: true, Digest: "d1", ExpectedGapMS: ptr(int64(640)), Steps: []control.Step{
 		{Name: "services", State: "waiting", MS: ptr(int64(210))}, {Name: "addresses", State: "waiting", MS: ptr(int64(8))}, {Name: "unmount", State: "waiting", MS: ptr(int64(90))}, {Name: "volumes", State: "waiting", MS: ptr(int64(31))}}}

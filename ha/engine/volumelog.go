@@ -78,7 +78,8 @@ func (e *engine) volumeProblems() (list []ha.Condition) {
 				Text:   "Volume " + name + " is on a disk that went back in time: nothing on it is trusted, it is compared in full with the other copy.",
 				Remedy: "Wait for the sync, and find out who put an older image of the disk back."})
 		case s.ProblemCode == problemBacking:
-			list = append(list, ha.Condition{Code: "volume.backing", Severity: ha.Warning, Side: "local", Key: name, Text: ha.Sentence(s.Problem),
+			list = append(list, ha.Condition{Code: "volume.backing", Severity: ha.Warning, Side: "local", Key: name,
+				Text:   ha.Sentence("Volume " + name + ": " + strings.TrimPrefix(s.Problem, "volume "+name+": ")),
 				Remedy: "Correct the backing device on Disk Replication, or mark the new disk as this volume's (volume create); a switch-over lets a master use it."})
 		}
 	}
